@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import random
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from trainer.checkpoint import (
+    Position,
+    check_fingerprint,
+    load_state,
+    load_weights,
+    read_fingerprint,
+    save_state,
+    save_weights,
+    seed_everything,
+)
+from weaksup.errors import DataError
+
+CPU = torch.device("cpu")
+FINGERPRINT = {"settings": "a", "regions": "b"}
+
+
+def modules(seed=0):
+    torch.manual_seed(seed)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    return {"model": model, "optimizer": optimizer, "schedule": schedule}
+
+
+@pytest.fixture
+def state(tmp_path):
+    path = tmp_path / "last.pt"
+    save_state(path, modules=modules(), position=Position(2, 3, 61.5, 1), fingerprint=FINGERPRINT)
+    return path
+
+
+def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
+    model = nn.BatchNorm1d(3)
+    model.running_mean.fill_(0.5)
+    save_weights(tmp_path / "model.safetensors", model)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert set(load_file(tmp_path / "model.safetensors")) == set(model.state_dict())
+    other = nn.BatchNorm1d(3)
+    load_weights(tmp_path / "model.safetensors", other)
+    assert other.running_mean.equal(model.running_mean)
+
+
+def test_weights_of_another_shape_or_with_other_names_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(path, nn.Linear(3, 2))
+    for other in (nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
+        with pytest.raises(DataError, match=r"does not fit its config\.json"):
+            load_weights(path, other)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 100])
+def test_damaged_or_missing_weights(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_weights(path, nn.Linear(3, 2))
+
+
+def test_the_state_comes_back_with_the_random_numbers(state):
+    torch.manual_seed(5)
+    save_state(state, modules=modules(), position=Position(2, 3, 61.5, 1), fingerprint=FINGERPRINT)
+    drawn = torch.rand(3)
+    expected, found = modules(), modules(seed=1)
+    position = load_state(state, modules=found, fingerprint=FINGERPRINT, device=CPU)
+    assert torch.rand(3).equal(drawn)
+    assert asdict(position) == asdict(Position(2, 3, 61.5, 1))
+    assert found["model"].weight.equal(expected["model"].weight)
+    moments = [m["optimizer"].state_dict()["state"][0]["exp_avg"] for m in (found, expected)]
+    assert moments[0].equal(moments[1])
+    assert found["schedule"].state_dict() == expected["schedule"].state_dict()
+    assert [path.name for path in state.parent.iterdir()] == [state.name]
+
+
+def test_another_fingerprint_is_refused_by_name(state):
+    assert read_fingerprint(state) == FINGERPRINT
+    check_fingerprint(state, FINGERPRINT)
+    other = {"settings": "x", "regions": "b", "captions": "new"}
+    with pytest.raises(DataError, match="other settings and captions"):
+        check_fingerprint(state, other)
+    with pytest.raises(DataError, match="other settings and captions"):
+        load_state(state, modules=modules(), fingerprint=other, device=CPU)
+
+
+def damage(path, how):
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "pickle":
+        torch.save(random.Random(0), path)
+    else:
+        torch.save({"modules": {}}, path)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "pickle", "other"])
+def test_a_damaged_state_is_bad_data_and_no_code_is_run(state, how):
+    damage(state, how)
+    for read in (
+        lambda: read_fingerprint(state),
+        lambda: check_fingerprint(state, FINGERPRINT),
+        lambda: load_state(state, modules=modules(), fingerprint=FINGERPRINT, device=CPU),
+    ):
+        with pytest.raises(DataError, match=r"last\.pt"):
+            read()
+
+
+def test_a_seed_sets_every_generator():
+    drawn = []
+    for _ in range(2):
+        seed_everything(11)
+        drawn.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+    assert drawn[0] == drawn[1]

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer.device import make_accelerator
+from weaksup.errors import UsageError
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@pytest.mark.parametrize(("precision", "mixed"), [("fp32", "no"), ("bf16", "bf16"), ("auto", "no")])
+def test_cpu(precision, mixed):
+    # One after the other in one process, as a pipeline of several runs does.
+    accelerator = make_accelerator(device="cpu", precision=precision)
+    assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", mixed)
+
+
+@no_gpu
+def test_auto_without_a_gpu_is_the_cpu_in_full_precision():
+    accelerator = make_accelerator(device="auto", precision="auto")
+    assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "no")
+
+
+def test_half_precision_is_not_for_a_cpu():
+    with pytest.raises(UsageError, match="fp16 needs a GPU"):
+        make_accelerator(device="cpu", precision="fp16")
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99", pytest.param("cuda", marks=no_gpu)])
+def test_a_device_that_is_not_here(device):
+    with pytest.raises(UsageError, match=device):
+        make_accelerator(device=device, precision="auto")

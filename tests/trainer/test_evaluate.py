@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from trainer.evaluate import evaluate_embeddings, write_evaluation
+from trainer.metrics import recall_metrics, rsum
+from trainer.ranking import rank_embeddings
+from weaksup.errors import UsageError
+
+METRICS = {"R@1", "R@5", "R@10", "median_rank", "mean_rank"}
+
+
+def gallery(images, noise=2.0, width=16, seed=0):
+    """One to three captions an image, shuffled."""
+    generator = np.random.default_rng(seed)
+    owner = generator.permutation(
+        np.repeat(np.arange(images), generator.integers(1, 4, size=images))
+    )
+    rows = generator.standard_normal((images, width), dtype=np.float32)
+    texts = rows[owner] + noise * generator.standard_normal((len(owner), width), dtype=np.float32)
+    return rows, texts, owner
+
+
+def test_the_report_has_the_names_of_the_contract():
+    rows, texts, owner = gallery(30)
+    result = evaluate_embeddings(rows, texts, owner)
+    report = result.report(split="val", model="cca", run="cca-0")
+    assert set(report) == {
+        *("image_to_text", "text_to_image", "rsum", "images", "captions", "protocol"),
+        *("split", "model", "run"),
+    }
+    assert set(report["image_to_text"]) == set(report["text_to_image"]) == METRICS
+    assert (report["images"], report["captions"]) == (30, len(owner))
+    assert (report["split"], report["model"], report["run"]) == ("val", "cca", "cca-0")
+    assert report["rsum"] == rsum(result.image_to_text, result.text_to_image)
+
+
+def test_directions_are_not_swapped():
+    # Two images, one of them with every caption: seen from the text side one image always wins.
+    images = np.array([[1.0, 0.0], [0.0, 1.0]])
+    texts = np.array([[2.0, 1.0], [2.0, 1.0], [2.0, 1.5]])
+    result = evaluate_embeddings(images, texts, [0, 0, 1])
+    assert result.text_to_image["mean_rank"] == pytest.approx(4 / 3)
+    assert result.image_to_text["mean_rank"] == 1.5  # ranks 2 (a tie) and 1
+
+
+@pytest.mark.parametrize("images", [10, 5000])
+def test_auto_is_full_whatever_the_size(images):
+    rows, texts, owner = gallery(images, width=8)
+    auto = evaluate_embeddings(rows, texts, owner, protocol="auto")
+    full = evaluate_embeddings(rows, texts, owner, protocol="full")
+    assert auto.protocol == "full"
+    assert auto.report(split="", model="", run="") == full.report(split="", model="", run="")
+
+
+def test_folds_are_the_mean_of_five_sequential_thousands():
+    rows, texts, owner = gallery(5000, width=8)
+    result = evaluate_embeddings(rows, texts, owner, protocol="folds-1k")
+    expected = []
+    for fold in range(5):
+        inside = owner // 1000 == fold
+        ranks = rank_embeddings(
+            rows[fold * 1000 : fold * 1000 + 1000], texts[inside], owner[inside] % 1000
+        )
+        expected.append(recall_metrics(ranks.text_to_image))
+    for name in METRICS:
+        assert result.text_to_image[name] == pytest.approx(np.mean([f[name] for f in expected]))
+    assert result.protocol == "folds-1k"
+    assert (result.images, result.captions, len(result.folds)) == (5000, len(owner), 5)
+    assert result.rsum > evaluate_embeddings(rows, texts, owner).rsum
+
+
+@pytest.mark.parametrize("images", [1000, 5001])
+def test_folds_of_another_size_are_refused(images):
+    rows, texts, owner = gallery(images, width=2)
+    with pytest.raises(UsageError, match=r"5,000 images, here are") as error:
+        evaluate_embeddings(rows, texts, owner, protocol="folds-1k")
+    assert "--protocol full" in error.value.hint
+
+
+def test_an_unknown_protocol_is_refused():
+    with pytest.raises(UsageError, match="unknown protocol '1k'"):
+        evaluate_embeddings(np.eye(2), np.eye(2), [0, 1], protocol="1k")
+
+
+def test_a_report_is_written_whole(tmp_path):
+    path = tmp_path / "runs" / "a" / "evaluation-val.json"
+    write_evaluation(path, {"rsum": 1.5, "run": "größer"})
+    write_evaluation(path, {"rsum": 2.5, "run": "größer"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"rsum": 2.5, "run": "größer"}
+    assert [item.name for item in path.parent.iterdir()] == ["evaluation-val.json"]
+
+
+def test_a_report_that_cannot_be_written_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_evaluation(tmp_path / "file" / "report.json", {})

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.metrics import bootstrap_interval, mean_metrics, recall_metrics, rsum
+from trainer.ranking import Ranks
+
+
+def ranks_of(image_to_text, text_to_image, caption_image):
+    return Ranks(np.array(image_to_text), np.array(text_to_image), np.array(caption_image))
+
+
+def test_recalls_are_percent_and_ranks_count_from_one():
+    assert recall_metrics([1, 5, 6, 11]) == {
+        "R@1": 25.0,
+        "R@5": 50.0,
+        "R@10": 75.0,
+        "median_rank": 5.5,
+        "mean_rank": 5.75,
+    }
+
+
+@pytest.mark.parametrize("ranks", [[], [0, 1]])
+def test_no_ranks_or_ranks_from_zero_are_refused(ranks):
+    with pytest.raises(ValueError, match="from 1"):
+        recall_metrics(ranks)
+
+
+def test_rsum_is_the_plain_sum_of_six_recalls():
+    perfect = recall_metrics([1, 1, 1])
+    assert rsum(perfect, perfect) == 600
+    assert rsum(perfect, recall_metrics([7, 100, 100, 100])) == 325
+
+
+def test_mean_over_folds_is_name_by_name():
+    assert mean_metrics([{"R@1": 10.0, "x": 1.0}, {"R@1": 20.0, "x": 4.0}]) == {
+        "R@1": 15.0,
+        "x": 2.5,
+    }
+
+
+def random_ranks(images=200, seed=0):
+    generator = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(images), generator.integers(1, 6, size=images))
+    return ranks_of(
+        generator.geometric(0.1, size=images), generator.geometric(0.1, size=len(owner)), owner
+    )
+
+
+def test_the_interval_is_that_of_a_naive_bootstrap():
+    ranks = random_ranks(images=30)
+    generator = np.random.default_rng(3)
+    sums = []
+    for _ in range(200):
+        drawn = generator.integers(30, size=30)
+        text_ranks = np.concatenate([ranks.text_to_image[ranks.caption_image == i] for i in drawn])
+        sums.append(rsum(recall_metrics(ranks.image_to_text[drawn]), recall_metrics(text_ranks)))
+    expected = np.quantile(sums, [0.05, 0.95])
+    assert bootstrap_interval([ranks], samples=200, level=0.9, seed=3) == pytest.approx(expected)
+
+
+def test_the_interval_holds_the_figure_and_narrows_with_images():
+    widths = []
+    for images in (50, 800):
+        ranks = random_ranks(images)
+        figure = rsum(recall_metrics(ranks.image_to_text), recall_metrics(ranks.text_to_image))
+        low, high = bootstrap_interval([ranks])
+        assert low < figure < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_the_interval_depends_on_the_seed_alone():
+    ranks = random_ranks()
+    assert bootstrap_interval([ranks], seed=1) == bootstrap_interval([ranks], seed=1)
+    assert bootstrap_interval([ranks], seed=1) != bootstrap_interval([ranks], seed=2)
+
+
+def test_the_mean_of_five_folds_is_surer_than_one_fold():
+    folds = [random_ranks(seed=seed) for seed in range(5)]
+    one, five = bootstrap_interval(folds[:1]), bootstrap_interval(folds)
+    assert five[1] - five[0] < one[1] - one[0]
+
+
+def test_a_perfect_model_has_no_width():
+    assert bootstrap_interval([ranks_of([1, 1], [1, 1, 1], [0, 1, 1])]) == (600, 600)

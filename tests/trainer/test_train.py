@@ -1,0 +1,441 @@
+"""Whole runs of tiny models: what reaches the weights, what is the same again, what is resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainer import data as data_module
+from trainer.config import MODEL_NAMES
+from trainer.evaluate import evaluate_images
+from trainer.logging import JsonlLogger
+from trainer.loop import DivergedError
+from trainer.run import load_run
+from weaksup.errors import DataError
+
+# Every term of the objective and every source of random numbers.
+ALL_TERMS = {"w_weak": 0.5, "w_bridge": 0.2, "w_adv": 0.1, "w_pseudo": 0.3}
+
+
+def files(folder):
+    """What training learnt, byte by byte; ``config.json`` has paths in it."""
+    return {name: (folder / name).read_bytes() for name in ("model.safetensors", "vocabulary.json")}
+
+
+class Recorder:
+    """A logger that keeps events, and can act on one step."""
+
+    def __init__(self, at=None, act=None):
+        self.events, self.at, self.act, self.closed = [], at, act, 0
+
+    def log(self, event):
+        self.events.append(event)
+        if self.act and event.kind == "step" and event.step == self.at:
+            self.act()
+
+    def close(self):
+        self.closed += 1
+
+
+# ------------------------------------------------------------------------------------------- leaks
+
+
+def other_features(row):
+    return row.features[::-1] * 3 + 100
+
+
+def other_concepts(row):
+    return np.where(row.objects < 0, -1, (row.objects + 1) % 6).astype(np.int32)
+
+
+def other_captions(row):
+    return tuple(f"wholly new {number}" for number in range(5))
+
+
+OTHER = {"features": other_features, "objects": other_concepts, "captions": other_captions}
+
+
+def dropped_captions(row):
+    kept = [text if place in row.kept else "wholly new" for place, text in enumerate(row.captions)]
+    return (*kept, "one more")
+
+
+def trained(world, config, tmp_path, name):
+    world.train(config, tmp_path / name)
+    return files(tmp_path / name)
+
+
+@pytest.fixture
+def once(tiny):
+    # One epoch: with more of them, validation may choose another one.
+    def make(model):
+        terms = ALL_TERMS if model == "a3vse" else {}
+        return tiny(model, epochs=1, semantics__attributes=True, **terms)
+
+    return make
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("val", OTHER),
+        ("test", OTHER),
+        ("unannotated", {"captions": other_captions}),
+        ("annotated", {"captions": dropped_captions}),
+    ],
+    ids=["val", "test", "captions of un-annotated images", "captions that are not kept"],
+)
+def test_what_training_may_not_see_changes_no_byte(world, once, tmp_path, model, part, change):
+    before = trained(world, once(model), tmp_path, "before")
+    assert before == trained(world.change(part, **change), once(model), tmp_path, "after")
+
+
+@pytest.mark.parametrize("model", [name for name in MODEL_NAMES if name != "a3vse"])
+def test_unannotated_images_change_no_byte_of_a_baseline(world, once, tmp_path, model):
+    before = trained(world, once(model), tmp_path, "before")
+    changed = world.change("unannotated", **OTHER)
+    assert before == trained(changed, once(model), tmp_path, "after")
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+@pytest.mark.parametrize("change", ["captions", "features"])
+def test_what_training_may_see_changes_the_weights(world, once, tmp_path, model, change):
+    """The tests above can fail: the same comparison finds a difference where there must be one."""
+
+    def one_caption(row):
+        return (f"{row.captions[0]} cat", *row.captions[1:])
+
+    make = {"captions": one_caption, "features": other_features}[change]
+    before = trained(world, once(model), tmp_path, "before")
+    after = trained(world.change("annotated", **{change: make}), once(model), tmp_path, "after")
+    assert before["model.safetensors"] != after["model.safetensors"]
+
+
+@pytest.mark.parametrize("change", ["features", "objects"])
+def test_a3vse_learns_from_unannotated_images(world, once, tmp_path, change):
+    before = trained(world, once("a3vse"), tmp_path, "before")
+    changed = world.change("unannotated", **{change: OTHER[change]})
+    after = trained(changed, once("a3vse"), tmp_path, "after")
+    assert before["model.safetensors"] != after["model.safetensors"]
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+def test_held_out_rows_are_read_for_validation_alone(world, once, tmp_path, monkeypatch, model):
+    """Every read of the store, by whether gradients are on: validation takes none."""
+    read, real = [], data_module.read_regions
+
+    def spy(store, rows, **settings):
+        read.extend(store.ids[row] for row in rows)
+        return real(store, rows, **settings)
+
+    for module in ("data", "statistics", "teacher"):  # the readers of training
+        monkeypatch.setattr(f"trainer.{module}.read_regions", spy)
+    trained(world, once(model), tmp_path, "run")
+    expected = ("annotated", "unannotated") if model == "a3vse" else ("annotated",)
+    assert set(read) == world.ids(*expected)
+
+
+def test_no_marker_is_in_the_vocabulary_of_the_run(world, once, tmp_path):
+    trained(world, once("a3vse"), tmp_path, "run")
+    words = json.loads((tmp_path / "run" / "vocabulary.json").read_text())["words"]
+    assert not [word for word in words if "marker" in word or "heldout" in word]
+    assert "kept1" in words
+
+
+# ------------------------------------------------------------------------------------- determinism
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+def test_the_same_seed_gives_the_same_bytes(world, tiny, tmp_path, model):
+    config = tiny(model, **(ALL_TERMS if model == "a3vse" else {}))
+    first = trained(world, config, tmp_path, "first")
+    torch.rand(7)  # whatever was drawn before
+    assert first == trained(world, config, tmp_path, "second")
+    other = trained(world, config.model_copy(update={"seed": 1}), tmp_path, "third")
+    # A closed form has nothing to draw.
+    assert (first == other) == (model == "cca")
+
+
+def test_workers_change_no_byte(world, tiny, tmp_path):
+    first, second = (
+        trained(world, tiny("a3vse", epochs=1, workers=n, **ALL_TERMS), tmp_path, str(n))
+        for n in (0, 2)
+    )
+    assert first == second
+
+
+# ------------------------------------------------------------------------------------------ resume
+
+
+def jsonl(folder, act=None, at=None):
+    """A logger factory: the figures in ``metrics.jsonl``, and something done at a step."""
+
+    def make(plan):
+        logger = JsonlLogger(folder / "metrics.jsonl", resume_step=plan.start_step or None)
+        recorder = Recorder(at, act)
+
+        class Both:
+            def log(self, event):
+                logger.log(event)
+                recorder.log(event)
+
+            def close(self):
+                logger.close()
+
+        return Both()
+
+    return make
+
+
+def interrupt(number=signal.SIGINT):
+    return lambda: os.kill(os.getpid(), number)
+
+
+LONG = {"epochs": 3, "patience": 0}
+
+
+def whole_run(world, config, folder):
+    result = world.train(config, folder, make_logger=jsonl(folder))
+    return files(folder), (folder / "metrics.jsonl").read_text(), result
+
+
+@pytest.mark.parametrize("model", ["a3vse", "vse-infty"])
+@pytest.mark.parametrize("step", [1, 5, 6, 9], ids=lambda step: f"step {step}")
+def test_an_interrupted_run_goes_on_exactly(world, tiny, tmp_path, model, step):
+    config = tiny(model, **LONG, **(ALL_TERMS if model == "a3vse" else {}))
+    expected = whole_run(world, config, tmp_path / "whole")
+    folder = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, folder, make_logger=jsonl(folder, interrupt(), step))
+    assert (folder / "last.pt").exists()
+    # Another process would be in any state.
+    torch.manual_seed(1234)
+    result = world.train(config, folder, resume=True, make_logger=jsonl(folder))
+    found = files(folder), (folder / "metrics.jsonl").read_text(), result
+    assert found == expected
+    assert not (folder / "last.pt").exists()
+
+
+def test_interrupted_again_and_again(world, tiny, tmp_path):
+    config = tiny("a3vse", **LONG, **ALL_TERMS, workers=1)
+    expected = whole_run(world, config, tmp_path / "whole")
+    folder = tmp_path / "interrupted"
+    for attempt, step in enumerate((2, 4, 5, 8)):
+        number = signal.SIGTERM if attempt % 2 else signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            world.train(
+                config,
+                folder,
+                resume=attempt > 0,
+                make_logger=jsonl(folder, interrupt(number), step),
+            )
+    result = world.train(config, folder, resume=True, make_logger=jsonl(folder))
+    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+
+
+def test_a_process_that_was_killed_goes_on_from_the_last_epoch(world, tiny, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill():
+        raise Killed
+
+    config = tiny("a3vse", **LONG, **ALL_TERMS)
+    expected = whole_run(world, config, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        world.train(config, folder, make_logger=jsonl(folder, kill, 5))
+    result = world.train(config, folder, resume=True, make_logger=jsonl(folder))
+    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+
+
+def test_the_plan_of_a_resumed_run_knows_what_was_reached(world, tiny, tmp_path):
+    config, plans = tiny("vsepp", **LONG), []
+
+    def make_logger(plan):
+        plans.append(plan)
+        return Recorder(4, interrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, tmp_path / "run", make_logger=make_logger)
+    world.train(config, tmp_path / "run", resume=True, make_logger=make_logger)
+    first, second = plans
+    assert (first.start_step, first.total_steps, first.best_rsum) == (0, 9, None)
+    assert (second.start_step, second.total_steps, second.epochs) == (4, 9, 3)
+    assert second.best_rsum is not None
+
+
+def interrupted(world, config, folder):
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, folder, make_logger=lambda plan: Recorder(4, interrupt()))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("what", ["settings", "annotations", "captions", "regions"])
+def test_a_run_of_anything_else_is_not_resumed_and_left_as_it_is(world, tiny, tmp_path, what):
+    config = tiny("vsepp", **LONG)
+    before = interrupted(world, config, tmp_path / "run")
+    if what == "settings":
+        config = config.model_copy(update={"lr": 0.02})
+    elif what == "annotations":
+        world = world.change("annotated", kept=lambda row: (0,))
+    elif what == "captions":
+        world = world.change("test", captions=other_captions)
+    else:
+        world = world.change(
+            "val",
+            **{
+                name: lambda row, name=name: getattr(row, name)[:1]
+                for name in ("features", "objects", "attributes")
+            },
+        )
+    with pytest.raises(DataError, match=f"other .*{what}"):
+        world.train(config, tmp_path / "run", resume=True)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert after == before
+
+
+def test_a_damaged_state_is_refused(world, tiny, tmp_path):
+    config = tiny("vsepp", **LONG)
+    interrupted(world, config, tmp_path / "run")
+    state = tmp_path / "run" / "last.pt"
+    state.write_bytes(state.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"last\.pt"):
+        world.train(config, tmp_path / "run", resume=True)
+
+
+# ----------------------------------------------------------------------- validation and the best
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Validation that finds the given rsums, one an epoch."""
+
+    def script(*values):
+        rest = iter(values)
+        monkeypatch.setattr(
+            "trainer.train.evaluate_images",
+            lambda *given: replace(evaluate_images(*given), rsum=next(rest)),
+        )
+
+    return script
+
+
+def test_the_best_weights_are_kept(world, tiny, tmp_path, scored):
+    scored(10.0, 30.0, 20.0)
+    result = world.train(tiny("vsepp", epochs=3), tmp_path / "three")
+    assert (result.best_epoch, result.best_rsum, result.epochs) == (2, 30.0, 3)
+    # What an interruption right after the second epoch leaves are the weights of that epoch.
+    scored(10.0, 30.0)
+    folder = tmp_path / "two"
+    with pytest.raises(KeyboardInterrupt):
+        world.train(
+            tiny("vsepp", epochs=3), folder, make_logger=lambda plan: Recorder(6, interrupt())
+        )
+    assert files(folder) == files(tmp_path / "three")
+
+
+def test_a_worse_score_after_resuming_does_not_replace_the_best(world, tiny, tmp_path, scored):
+    scored(10.0, 30.0, 20.0)
+    config, folder = tiny("vsepp", epochs=3), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, folder, make_logger=lambda plan: Recorder(7, interrupt()))
+    best = files(folder)
+    result = world.train(config, folder, resume=True)
+    assert (result.best_epoch, result.best_rsum, result.epochs) == (2, 30.0, 3)
+    assert files(folder) == best
+
+
+@pytest.mark.parametrize("at", [None, 9])
+def test_patience_ends_a_run(world, tiny, tmp_path, scored, at):
+    scored(10.0, 5.0, 10.0, 50.0)
+    config = tiny("vsepp", epochs=6, patience=2)
+    # A signal in the very last step comes too late.
+    logger = Recorder(at, interrupt() if at else None)
+    result = world.train(config, tmp_path / "run", make_logger=lambda plan: logger)
+    assert (result.best_epoch, result.epochs) == (1, 3)
+    assert logger.closed == 1
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_without_val_images_the_last_epoch_is_the_best(world, tiny, tmp_path):
+    no_val = replace(
+        world,
+        rows=tuple(replace(r, part="test") if r.part == "val" else r for r in world.rows),
+    )
+    logger = Recorder()
+    result = no_val.train(tiny("vsepp"), tmp_path / "run", make_logger=lambda plan: logger)
+    assert math.isnan(result.best_rsum)
+    assert (result.best_epoch, result.epochs) == (2, 2)
+    assert {event.kind for event in logger.events} == {"step"}
+    assert load_run(tmp_path / "run").model_name == "vsepp"
+
+
+# -------------------------------------------------------------------------------------- the figures
+
+
+def test_every_term_is_logged(world, tiny, tmp_path):
+    world.train(tiny("a3vse", **ALL_TERMS), tmp_path / "run", make_logger=jsonl(tmp_path / "run"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    terms = {"gold", "weak", "bridge", "pseudo", "adversarial_visual", "adversarial_textual"}
+    for line in steps:
+        assert {name[5:] for name in line if name.startswith("loss/")} == {*terms, "total"}
+        assert line["loss/total"] == pytest.approx(sum(line[f"loss/{term}"] for term in terms))
+        assert {"accuracy/visual", "accuracy/textual", "lr", "gradient_norm"} <= line.keys()
+    validations = [line for line in lines if line["kind"] == "val"]
+    assert [line["step"] for line in validations] == [3, 6]
+    assert all("text_to_image/R@1" in line and "rsum" in line for line in validations)
+
+
+def test_without_weak_terms_no_unannotated_image_is_in_a_step(world, tiny, tmp_path):
+    for weights, expected in (
+        ({"w_weak": 0, "w_bridge": 0, "w_adv": 0, "w_pseudo": 0}, 10),
+        (ALL_TERMS, 10 + 3 * 3),
+    ):
+        logger = Recorder()
+        world.train(
+            tiny("a3vse", epochs=1, **weights),
+            tmp_path / str(expected),
+            make_logger=lambda plan, logger=logger: logger,
+        )
+        assert sum(event.images for event in logger.events) == expected
+        names = load_file(tmp_path / str(expected) / "model.safetensors")
+        assert not [name for name in names if "textual" in name or "visual" in name]
+
+
+def test_training_lowers_the_loss(world, tiny, tmp_path):
+    logger = Recorder()
+    config = tiny("a3vse", epochs=15, w_adv=0, text__dropout=0, regions__dropout=0)
+    world.train(config, tmp_path / "run", make_logger=lambda plan: logger)
+    losses = [event.values["loss/gold"] for event in logger.events if event.kind == "step"]
+    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_a_run_that_diverges_says_so_and_closes_its_loggers(world, tiny, tmp_path):
+    logger = Recorder()
+    config = tiny("vsepp", lr=1, weight_decay=1e38, grad_clip=0, warmup=0, epochs=20)
+    with pytest.raises(DivergedError, match="gold"):
+        world.train(config, tmp_path / "run", make_logger=lambda plan: logger)
+    assert logger.closed == 1
+
+
+def test_cca_is_solved_in_one_step(world, tiny, tmp_path):
+    logger = Recorder()
+    result = world.train(tiny("cca"), tmp_path / "run", make_logger=lambda plan: logger)
+    assert [event.kind for event in logger.events] == ["step", "val"]
+    step, val = logger.events
+    assert 1 >= step.values["correlation/first"] >= step.values["correlation/last"] >= 0
+    assert val.values["rsum"] == result.best_rsum
+    assert logger.closed == 1
+    assert not (tmp_path / "run" / "last.pt").exists()

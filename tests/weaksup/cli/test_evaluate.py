@@ -1,0 +1,162 @@
+"""The command on a real store, captions file and run: closed-form CCA of pictures whose captions
+name all that differs between them (see conftest.py), so that the figures are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainer.evaluate import PROTOCOLS
+from weaksup.cli import main
+
+# Every direction counts alike, and next to no regularisation: the right answer is always found.
+EXACT = [
+    *("--set", "cca.directions=4", "--set", "cca.power=0", "--set", "cca.ridge=0.01"),
+    *("--set", "min_count=1"),
+]
+
+
+@pytest.fixture
+def workspace(prepared, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--model", "cca", "--name", "cca-0", *EXACT])
+    assert end.value.code == 0
+    capsys.readouterr()
+    return prepared
+
+
+@pytest.fixture
+def evaluate(workspace, capsys):
+    def call(*words):
+        with pytest.raises(SystemExit) as end:
+            main(["evaluate", *map(str, words)])
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+def report(workspace, split):
+    return json.loads((workspace / "runs" / "cca-0" / f"evaluation-{split}.json").read_text())
+
+
+def test_bare_it_evaluates_the_latest_run_on_its_test_images(workspace, evaluate):
+    code, out, err = evaluate()
+    assert code == 0
+    assert "rsum 600.0 (95 % bootstrap interval over images 600.0 to 600.0)" in out
+    assert "4 images, 8 captions, protocol full" in out
+    assert "next: `weaksup train" in out
+    assert "1 images of test could not be read and are left out" in err
+    perfect = {"R@1": 100, "R@5": 100, "R@10": 100, "median_rank": 1, "mean_rank": 1}
+    assert report(workspace, "test") == {
+        "image_to_text": perfect,
+        "text_to_image": perfect,
+        "rsum": 600,
+        "images": 4,
+        "captions": 8,
+        "protocol": "full",
+        "split": "test",
+        "model": "cca",
+        "run": "cca-0",
+    }
+
+
+def test_figures_of_a_split_with_a_known_mistake(workspace, evaluate, pictures, tmp_path):
+    # Two images that differ in everything have each other's captions; the other two lie between.
+    pictures.captions(tmp_path / "captions.csv", pictures.splits(), says={16: 17, 17: 16})
+    code, out, _ = evaluate("--split", "val", "--json", "out/figures.json")
+    assert code == 0
+    found = report(workspace, "val")
+    assert found["image_to_text"]["R@1"] == 50
+    assert found["image_to_text"]["mean_rank"] == (7 + 7 + 1 + 1) / 4
+    assert found["text_to_image"]["R@1"] == 50
+    assert found["text_to_image"]["mean_rank"] == (4 * 4 + 4 * 1) / 8
+    assert json.loads(Path("out/figures.json").read_text()) == found
+    assert "evaluation-val.json" in out
+
+
+def test_without_test_images_it_takes_val_and_says_so(workspace, evaluate, pictures, tmp_path):
+    pictures.captions(tmp_path / "captions.csv", dict.fromkeys((16, 17), "val"))
+    code, _, err = evaluate()
+    assert code == 0
+    assert "no image of the store is in the split test: val is used instead" in err
+    assert report(workspace, "val")["split"] == "val"
+    assert not (workspace / "runs" / "cca-0" / "evaluation-test.json").exists()
+
+
+def test_a_split_without_images_is_bad_data(evaluate, pictures, tmp_path):
+    pictures.captions(tmp_path / "captions.csv", dict.fromkeys((16, 17), "val"))
+    code, out, err = evaluate("--split", "train")
+    assert (code, out) == (3, "")
+    assert "is in the split train" in err
+
+
+def test_other_captions_and_regions(workspace, evaluate, pictures, tmp_path):
+    other = pictures.captions(tmp_path / "other.csv", dict.fromkeys((1, 2, 3), "test"))
+    regions = pictures.regions(tmp_path / "other.h5")
+    code, out, _ = evaluate("--captions", other, "--regions", regions)
+    assert code == 0
+    assert "3 images, 6 captions" in out
+    # Given once, remembered after.
+    assert str(other) in (workspace / "workspace.toml").read_text()
+
+
+def test_regions_of_another_detector_are_refused(evaluate, pictures, tmp_path):
+    other = pictures.regions(tmp_path / "other.h5", detector="onnx")
+    code, _, err = evaluate("--regions", other)
+    assert code == 3
+    assert "differ from those of the run cca-0 in detector" in err
+
+
+@pytest.mark.parametrize("run", ["cca-0", "workspace/runs/cca-0"])
+def test_a_run_is_named_by_folder_or_by_name(workspace, evaluate, run):
+    assert evaluate("--run", run)[0] == 0
+    assert report(workspace, "test")["run"] == "cca-0"
+
+
+def test_an_unknown_run_lists_those_there_are(evaluate):
+    code, _, err = evaluate("--run", "cca-1")
+    assert code == 2
+    assert "did you mean 'cca-0'?" in err
+    assert "cca-0" in err.splitlines()[-1]
+
+
+def test_a_workspace_without_runs_names_the_command_to_run(evaluate, monkeypatch, tmp_path):
+    monkeypatch.setenv("WEAKSUP_WORKSPACE", str(tmp_path / "none"))
+    code, _, err = evaluate()
+    assert code == 3
+    assert "weaksup train" in err
+
+
+@pytest.mark.parametrize(("file", "option"), [("captions.csv", "--captions"), ("", "--regions")])
+def test_a_file_of_the_run_that_is_gone_names_the_option(
+    workspace, evaluate, tmp_path, file, option
+):
+    (tmp_path / file if file else workspace / "regions.h5").unlink()
+    code, _, err = evaluate()
+    assert code == 3
+    assert "is gone" in err
+    assert option in err
+
+
+def test_folds_need_five_thousand_images(evaluate):
+    code, _, err = evaluate("--protocol", "folds-1k")
+    assert code == 2
+    assert "--protocol full" in err
+
+
+def test_the_option_offers_every_protocol():
+    from weaksup.cli.evaluate import command
+
+    option = next(option for option in command.params if option.name == "protocol")
+    assert list(option.type.choices) == list(PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    "words", [("--split", "dev"), ("--captions", "none.csv"), ("--regions", "none.h5")]
+)
+def test_wrong_usage(evaluate, words):
+    code, out, err = evaluate(*words)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err

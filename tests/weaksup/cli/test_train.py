@@ -1,0 +1,247 @@
+"""``weaksup train`` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from trainer.run import load_run
+from weaksup.cli import main
+
+# Half a second a run.
+TINY = [
+    *("--set", "embed_size=8", "--set", "word_size=6", "--set", "heads=2"),
+    *("--set", "batch_size=4", "--set", "device=cpu", "--set", "min_count=1"),
+    *("--set", "cca.directions=4"),
+]
+
+
+@pytest.fixture
+def train(prepared, capsys):
+    def call(*words, tiny=True):
+        with pytest.raises(SystemExit) as end:
+            main(["train", *(TINY if tiny else ()), *map(str, words)])
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+def weights(workspace, name):
+    return (workspace / "runs" / name / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("model", ["a3vse", "vsepp", "vse-infty", "cca"])
+def test_every_model_trains_and_can_be_evaluated(train, prepared, model, capsys):
+    code, out, err = train("--model", model, "--epochs", 2)
+    assert code == 0, err
+    folder = prepared / "runs" / model
+    assert f"written: {folder}" in out
+    assert "val rsum" in out
+    assert "next: `weaksup evaluate`" in out
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.json", "model.safetensors", "vocabulary.json", "metrics.jsonl", "tensorboard")
+    }
+    assert load_run(folder).model_name == model
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate"])
+    assert end.value.code == 0
+    assert f"{model} ({model}) on test" in capsys.readouterr().out
+
+
+def test_bare_it_trains_the_default_model(train, prepared):
+    code, _, err = train("--epochs", 1)
+    assert code == 0, err
+    assert (prepared / "runs" / "a3vse" / "model.safetensors").exists()
+
+
+def test_settings_come_from_file_and_options(train, prepared, tmp_path):
+    (tmp_path / "settings.toml").write_text(
+        'model = "vsepp"\nepochs = 3\nseed = 5\n[loss]\nmargin = 0.5\n'
+    )
+    code, _, err = train("--config", "settings.toml", "--seed", 6, "--set", "epochs=1")
+    assert code == 0, err
+    config = load_run(prepared / "runs" / "vsepp").description.config
+    assert (config.epochs, config.seed, config.loss.margin) == (1, 6, 0.5)
+
+
+def test_other_files_than_the_workspaces(train, prepared, pictures, tmp_path):
+    splits = {number: split for number, split in pictures.splits().items() if split == "train"}
+    captions = pictures.captions(tmp_path / "other.csv", splits)
+    annotations = pictures.annotations(tmp_path / "other.json", captions, range(16))
+    regions = pictures.regions(tmp_path / "other.h5")
+    code, out, err = train(
+        *("--model", "cca", "--regions", regions, "--captions", captions),
+        *("--annotations", annotations),
+    )
+    assert code == 0, err
+    run = load_run(prepared / "runs" / "cca")
+    assert (run.regions, run.captions) == (regions, captions)
+    assert run.description.annotations == annotations
+    assert str(captions) in (prepared / "workspace.toml").read_text()
+    # There is no val image to score the run on.
+    assert "rsum" not in out
+
+
+def test_runs_without_a_name_are_counted(train, prepared):
+    for _ in range(3):
+        assert train("--model", "cca")[0] == 0
+    assert {path.name for path in (prepared / "runs").iterdir()} == {"cca", "cca-2", "cca-3"}
+
+
+def test_a_name_is_not_taken_twice(train, prepared):
+    assert train("--model", "cca", "--name", "mine")[0] == 0
+    before = weights(prepared, "mine")
+    code, out, err = train("--model", "cca", "--name", "mine", "--seed", 1)
+    assert (code, out) == (2, "")
+    assert "mine already, finished" in err
+    assert "--name" in err
+    assert weights(prepared, "mine") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--model", "a3vs"), "did you mean 'a3vse'?"),
+        (("--set", "loss.w_wek=1"), "did you mean 'loss.w_weak'?"),
+        (("--set", "epoch=1"), "did you mean 'epochs'?"),
+        (("--epochs", "0"), "epochs = 0"),
+        (("--set", "lr=high"), 'lr = "high"'),
+        (("--set", "epochs"), "expected KEY=VALUE"),
+        (("--set", "heads=3"), "does not divide embed_size"),
+        (
+            [f"--set={name}=0" for name in ("w_gold", "w_weak", "w_bridge", "w_adv", "w_pseudo")],
+            "every weight of a loss is 0",
+        ),
+        (("--name", "a/b"), "no folder name"),
+        (("--name", ""), "no folder name"),
+        (("--name", ".."), "no folder name"),
+        (("--set", "device=gpu"), "unknown device 'gpu'"),
+        (("--set", "precision=fp16"), "needs a GPU"),
+        (("--config", "none.toml"), "none.toml"),
+        (("--regions", "none.h5"), "none.h5"),
+        (("--captions", "none.csv"), "none.csv"),
+        (("--annotations", "none.json"), "none.json"),
+        (("surplus",), "surplus"),
+    ],
+)
+def test_wrong_usage(train, prepared, words, expected):
+    code, out, err = train(*words)
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert "Traceback" not in err
+    assert not list((prepared / "runs").glob("*/config.json"))
+
+
+def test_everything_that_is_wrong_is_said_at_once(train):
+    code, _, err = train("--model", "cc", "--set", "epoch=3", "--set", "lr=-1")
+    assert code == 2
+    assert "3 settings are wrong" in err
+    for part in ("'cca'", "'epochs'", "lr = -1"):
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("lost", "hint"),
+    [
+        ("regions.h5", "weaksup extract --images DIR"),
+        ("annotations.json", "weaksup subsample --ratio"),
+        ("../captions.csv", "--captions FILE"),
+    ],
+)
+def test_without_what_the_stages_before_write(train, prepared, lost, hint):
+    (prepared / lost).unlink()
+    code, out, err = train()
+    assert (code, out) == (3, "")
+    assert lost.removeprefix("../") in err
+    assert hint in err
+    assert not (prepared / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["regions.h5", "annotations.json"])
+def test_damaged_input(train, prepared, name):
+    (prepared / name).write_text("rubbish")
+    code, _, err = train()
+    assert code == 3
+    assert name in err
+
+
+def test_captions_that_the_annotations_were_not_made_from(train, prepared, pictures, tmp_path):
+    other = pictures.captions(tmp_path / "other.csv", pictures.splits(), says={0: 1})
+    code, _, err = train("--captions", other)
+    assert code == 3
+    assert "other captions" in err
+    assert "weaksup subsample" in err
+
+
+def test_there_is_nothing_to_resume(train):
+    code, _, err = train("--resume")
+    assert code == 3
+    assert "no interrupted run" in err
+
+
+@pytest.fixture
+def interrupted(prepared):
+    """A command that SIGTERM has stopped in the middle, and its arguments."""
+    command = ["train", *TINY, "--model", "a3vse", "--epochs", "25"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "weaksup.cli", *command],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = prepared / "runs" / "a3vse" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() or metrics.read_text().count("\n") < 8:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted; what was done so far is kept" in message
+    assert "Traceback" not in message
+    return command
+
+
+def test_the_same_command_goes_on_after_sigterm(interrupted, train, prepared):
+    folder = prepared / "runs" / "a3vse"
+    # Another run does not take its place.
+    state = (folder / "last.pt").read_bytes()
+    assert train("--model", "a3vse", "--epochs", 1)[0] == 0
+    assert (prepared / "runs" / "a3vse-2" / "model.safetensors").exists()
+    code, _, err = train("--model", "a3vse", "--epochs", 1, "--name", "a3vse")
+    assert code == 2
+    assert "made from other data or settings" in err
+    code, _, err = train("--model", "a3vse", "--epochs", 1, "--name", "a3vse", "--resume")
+    assert code == 3
+    assert "other settings" in err
+    assert (folder / "last.pt").read_bytes() == state
+
+    code, _, err = train(*interrupted[1:], tiny=False)
+    assert code == 0, err
+    assert f"resuming {folder}" in err
+    assert not (folder / "last.pt").exists()
+    code, *_ = train(*interrupted[1:], "--name", "whole", tiny=False)
+    assert code == 0
+    assert weights(prepared, "a3vse") == weights(prepared, "whole")
+    first, second = (
+        [json.loads(line) for line in (prepared / "runs" / name / "metrics.jsonl").open()]
+        for name in ("a3vse", "whole")
+    )
+    assert first == second
+
+
+def test_a_damaged_state_is_bad_data(train, prepared):
+    folder = prepared / "runs" / "a3vse"
+    assert train("--model", "a3vse", "--epochs", 1)[0] == 0
+    (folder / "last.pt").write_bytes(b"rubbish")
+    code, _, err = train("--model", "a3vse", "--epochs", 1)
+    assert code == 3
+    assert "last.pt cannot be read" in err

@@ -1,0 +1,69 @@
+"""Detectors and feature models by name."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from weaksup.detectors.build import (
+    DetectorOptions,
+    build_detector,
+    build_feature_model,
+    detector_names,
+    resolve_auto,
+)
+from weaksup.errors import UsageError
+
+
+def test_names():
+    assert {"onnx", "torchvision", "demo"} <= set(detector_names())
+
+
+def test_onnx(tiny_detector, tmp_path):
+    options = DetectorOptions(weights=str(tiny_detector), max_regions=4, min_regions=2)
+    detector = build_detector("onnx", options)
+    assert list(detector.objects) == ["person", "traffic light", "dogs"]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    assert list(build_detector("onnx", options, labels_file=labels).objects) == ["a", "b", "c"]
+
+
+def test_onnx_needs_weights():
+    with pytest.raises(UsageError, match="needs a model"):
+        build_detector("onnx", DetectorOptions())
+
+
+def test_onnx_has_its_own_precision(tiny_detector):
+    with pytest.raises(UsageError, match="precision"):
+        build_detector("onnx", DetectorOptions(weights=str(tiny_detector), precision="fp16"))
+
+
+def test_demo_takes_no_weights():
+    with pytest.raises(UsageError, match="own weights"):
+        build_detector("demo", DetectorOptions(weights="x"))
+
+
+def test_unknown():
+    with pytest.raises(UsageError, match="did you mean 'onnx'"):
+        build_detector("onyx", DetectorOptions())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("detectron2") is not None, reason="has detectron2")
+def test_auto_is_torchvision_without_detectron2():
+    assert resolve_auto() == "torchvision"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"score_threshold": 1.5}, {"min_regions": 0}, {"min_regions": 9, "max_regions": 8}]
+)
+def test_options_are_checked(wrong):
+    with pytest.raises(UsageError):
+        DetectorOptions(**wrong)
+
+
+def test_feature_models(tiny_feature_model):
+    model = build_feature_model(str(tiny_feature_model), size=64)
+    assert model.feature_size == 5
+    with pytest.raises(UsageError, match="neither an ONNX file nor a torchvision backbone"):
+        build_feature_model("nothing_like_it", size=64)

@@ -1,0 +1,266 @@
+"""The detectron2 adapter against detectron2's own inference."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from weaksup.detectors.build import DetectorOptions, build_detector, resolve_auto
+from weaksup.errors import DataError, MissingDependencyError, UsageError
+from weaksup.types import Image
+
+with warnings.catch_warnings():
+    # pytest shows the warnings of detectron2's own imports otherwise.
+    warnings.simplefilter("ignore")
+    pytest.importorskip(
+        "detectron2.model_zoo",
+        reason="detectron2 is not installed: it is optional and built from source",
+        exc_type=ImportError,
+    )
+
+from detectron2.config import get_cfg
+from detectron2.engine import DefaultPredictor
+from detectron2.model_zoo import get_config_file
+from detectron2.modeling import build_model
+
+from weaksup.detectors.detectron2 import DEFAULT_MODEL, load_detectron2_detector
+
+FPN = DEFAULT_MODEL
+C4 = "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml"
+NAMES = ("ball", "background", "tree")
+EVERYTHING = {"score_threshold": 0.0, "min_regions": 1, "max_regions": 10_000, "device": "cpu"}
+
+
+def shrunk(zoo_name, *, classes=3):
+    """A real configuration, made small: few channels, few proposals, small pictures."""
+    config = get_cfg()
+    config.merge_from_file(get_config_file(zoo_name))
+    config.MODEL.DEVICE = "cpu"
+    config.MODEL.RESNETS.STEM_OUT_CHANNELS = 8
+    config.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
+    config.MODEL.RESNETS.WIDTH_PER_GROUP = 8
+    config.MODEL.FPN.OUT_CHANNELS = 16
+    config.MODEL.ROI_BOX_HEAD.FC_DIM = 32
+    config.MODEL.ROI_HEADS.NUM_CLASSES = classes
+    config.MODEL.RPN.POST_NMS_TOPK_TEST = 60
+    config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = 128, 200
+    config.DATASETS.TEST = ("nobody_registered_this",)
+    return config
+
+
+def random_model(config):
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    # Untrained class scores and boxes are all alike: stretched, they differ.
+    with torch.no_grad():
+        predictor = model.roi_heads.box_predictor
+        predictor.cls_score.weight.normal_(std=5 / predictor.cls_score.in_features**0.5)
+        predictor.bbox_pred.weight.normal_(std=1 / predictor.bbox_pred.in_features**0.5)
+        for module in model.roi_heads.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.bias.normal_(std=0.1)
+    return model
+
+
+@pytest.fixture(scope="module", params=[FPN, C4], ids=["FPN", "C4"])
+def files(request, tmp_path_factory):
+    """A configuration file, with weights beside it, of each kind of box head."""
+    folder = tmp_path_factory.mktemp("detectron2")
+    config = shrunk(request.param)
+    config.MODEL.WEIGHTS = "weights.pth"
+    torch.save({"model": random_model(config).state_dict()}, folder / "weights.pth")
+    (folder / "small.yaml").write_text(config.dump())
+    return folder
+
+
+def detector_of(files, **settings):
+    return load_detectron2_detector(
+        str(files / "small.yaml"), labels=settings.pop("labels", ("a", "b", "c")), **settings
+    )
+
+
+def picture(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, size=(height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+    pixels = np.repeat(np.repeat(coarse, 16, axis=0), 16, axis=1)[:height, :width]
+    return Image(id=f"{seed}.png", pixels=np.ascontiguousarray(pixels), size=(height, width))
+
+
+def predictor_of(files, *, threshold):
+    """Detectron2's own predictor with room for everything."""
+    config = get_cfg()
+    config.merge_from_file(str(files / "small.yaml"))
+    config.MODEL.WEIGHTS = str(files / "weights.pth")
+    config.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+    config.TEST.DETECTIONS_PER_IMAGE = 10_000
+    return DefaultPredictor(config)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.5])
+def test_regions_are_those_of_detectron2s_own_predictor(files, threshold):
+    detector = detector_of(files, **{**EVERYTHING, "score_threshold": threshold})
+    predictor = predictor_of(files, threshold=threshold)
+    for image in (picture(160, 208), picture(120, 90, seed=1), picture(97, 61, seed=2)):
+        (seen,) = detector.detect([image])
+        own = predictor(image.pixels[:, :, ::-1])["instances"]
+        assert len(own) > 3
+        np.testing.assert_allclose(seen.boxes[1:], own.pred_boxes.tensor.numpy(), atol=1e-3)
+        np.testing.assert_allclose(seen.scores[1:], own.scores.numpy(), atol=1e-5)
+        np.testing.assert_array_equal(seen.objects[1:], own.pred_classes.numpy())
+
+
+def test_a_batch_agrees_with_the_models_own_inference(files):
+    detector = detector_of(files, **{**EVERYTHING, "score_threshold": 0.3})
+    images = [picture(160, 208), picture(208, 160, seed=1)]
+    model = predictor_of(files, threshold=0.3).model
+    tensors = [
+        {"image": detector._tensor(one), "height": one.size[0], "width": one.size[1]}
+        for one in images
+    ]
+    with torch.inference_mode():
+        own = model.inference(tensors)
+    for one, other in zip(detector.detect(images), own, strict=True):
+        np.testing.assert_allclose(
+            one.boxes[1:], other["instances"].pred_boxes.tensor.numpy(), atol=1e-3
+        )
+        np.testing.assert_array_equal(one.objects[1:], other["instances"].pred_classes.numpy())
+
+
+def test_class_scores_follow_from_the_features(files):
+    """Row by row, through the model's own last layer, at the places of the final boxes."""
+    detector = detector_of(files, **EVERYTHING)
+    inputs = []
+    predictor = detector._model.roi_heads.box_predictor
+    hook = predictor.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    image = picture(160, 208)
+    (seen,) = detector.detect([image])
+    assert seen.features.shape == (len(seen.boxes), predictor.cls_score.in_features)
+    # Given the final boxes as proposals, detectron2's own heads compute the same features.
+    from detectron2.structures import Boxes, Instances
+
+    with torch.inference_mode():
+        batch = detector._model.preprocess_image([{"image": detector._tensor(image)}])
+        height, width = batch.image_sizes[0]
+        given = Instances((height, width))
+        zoom = torch.tensor([width / 208, height / 160] * 2)
+        given.proposal_boxes = Boxes(torch.from_numpy(seen.boxes) * zoom)
+        detector._model.roi_heads(batch, detector._model.backbone(batch.tensor), [given], None)
+    hook.remove()
+    np.testing.assert_allclose(seen.features, inputs[-1].numpy(), rtol=1e-3, atol=1e-4)
+    assert seen.features.std() > 0
+
+
+def test_the_whole_image_comes_first_and_one_pass_of_the_backbone(files):
+    detector = detector_of(files, score_threshold=0.99, min_regions=12, device="cpu")
+    passes = []
+    detector._model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    (seen, _) = detector.detect([picture(120, 180), picture(120, 180, seed=1)])
+    assert len(passes) == 1
+    np.testing.assert_allclose(seen.boxes[0], [0, 0, 180, 120], rtol=1e-6)
+    assert (seen.scores[0], seen.objects[0]) == (1, -1)
+    assert len(seen.boxes) >= 12
+    assert np.all(np.diff(seen.scores) <= 0)
+    assert {a.dtype for a in (seen.boxes, seen.features, seen.scores)} == {np.dtype(np.float32)}
+    assert (seen.objects.dtype, seen.attributes.shape) == (np.int32, (len(seen.boxes), 0))
+
+
+def test_nameless_classes_are_not_reported(files):
+    detector = detector_of(files, labels=NAMES, **EVERYTHING)
+    assert tuple(detector.objects) == ("ball", "tree")
+    assert set(detector.detect([picture(160, 208)])[0].objects) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 2)])
+def test_strange_formats_give_regions_inside_the_picture(files, size):
+    (seen,) = detector_of(files, device="cpu").detect([picture(*size)])
+    assert np.isfinite(seen.features).all()
+    assert (seen.boxes >= 0).all()
+    assert (seen.boxes <= np.array([size[1], size[0]] * 2)).all()
+
+
+def test_without_features_and_in_reduced_precision(files):
+    image = picture(160, 208)
+    bare = detector_of(files, with_features=False, device="cpu")
+    assert (bare.feature_size, bare.detect([image])[0].features.shape[1]) == (0, 0)
+    full = detector_of(files, device="cpu").detect([image])[0].features[0]
+    reduced = detector_of(files, device="cpu", precision="bf16").detect([image])[0].features[0]
+    assert np.linalg.norm(full - reduced) < 0.1 * np.linalg.norm(full)
+
+
+def test_zoo_weights_are_taken_from_detectron2s_cache(tmp_path, monkeypatch):
+    """An untrained model of full size, pickled as the model zoo pickles its own."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "torch.hub.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("offline"))
+    )
+    with pytest.raises(MissingDependencyError, match=r"cannot be fetched") as missing:
+        load_detectron2_detector(device="cpu")
+    path = Path(missing.value.hint.splitlines()[1].removeprefix("and put it at "))
+    assert path.is_relative_to(tmp_path)
+    config = get_cfg()
+    config.merge_from_file(get_config_file(DEFAULT_MODEL))
+    config.MODEL.DEVICE = "cpu"
+    arrays = {key: value.numpy() for key, value in build_model(config).state_dict().items()}
+    arrays["proposal_generator.anchor_generator.cell_anchors.0"] = np.zeros((3, 4), np.float32)
+    arrays["pixel_mean"] = np.zeros((3, 1, 1), np.float32)
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "us"}, protocol=2))
+    detector = load_detectron2_detector(device="cpu")
+    assert (len(detector.objects), detector.objects[79]) == (80, "toothbrush")
+    assert detector.feature_size == 1024
+    assert detector.provenance.detector == "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x"
+    with pytest.raises(UsageError, match="which has its own"):
+        load_detectron2_detector(labels=NAMES, device="cpu")
+
+
+def test_by_name_and_as_auto(files):
+    assert resolve_auto() == "detectron2"
+    options = DetectorOptions(
+        weights=f"{files / 'small.yaml'},{files / 'weights.pth'}", labels=NAMES, device="cpu"
+    )
+    assert len(build_detector("auto", options).detect([picture(90, 90)])) == 1
+
+
+def test_a_configuration_cannot_run_code(tmp_path):
+    proof = tmp_path / "ran"
+    code = f"import pathlib; pathlib.Path({str(proof)!r}).touch()"
+    (tmp_path / "bad.yaml").write_text(
+        f"MODEL:\n  WEIGHTS: !!python/object/apply:builtins.exec [{code!r}]\n"
+    )
+    with pytest.raises(DataError, match="cannot be read as a configuration"):
+        load_detectron2_detector(str(tmp_path / "bad.yaml"))
+    assert not proof.exists()
+
+
+def test_what_is_wrong_is_named(files, tmp_path):
+    yaml = str(files / "small.yaml")
+    with pytest.raises(UsageError, match="did you mean 'COCO-Detection/faster_rcnn_R_50_FPN_3x"):
+        load_detectron2_detector("COCO-Detection/faster_rcnn_R_50_FPM_3x.yaml")
+    with pytest.raises(UsageError, match="what its 3 classes are called"):
+        load_detectron2_detector(yaml)
+    with pytest.raises(DataError, match="2 labels for small, which has 3 classes"):
+        load_detectron2_detector(yaml, labels=("a", "b"))
+    with pytest.raises(UsageError, match="does not exist"):
+        load_detectron2_detector(f"{yaml},{tmp_path / 'none.pth'}")
+    with pytest.raises(DataError, match="does not fit the configuration"):
+        load_detectron2_detector(f"{FPN},{files / 'weights.pth'}")
+    retinanet = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
+    with pytest.raises(UsageError, match="RetinaNet"):
+        load_detectron2_detector(f"{retinanet},{files / 'weights.pth'}")
+    (tmp_path / "bare.yaml").write_text("MODEL:\n  WEIGHTS: detectron2://x.pkl\n")
+    with pytest.raises(UsageError, match="names no weights file"):
+        load_detectron2_detector(str(tmp_path / "bare.yaml"))
+
+
+def test_a_broken_installation_says_how_to_mend_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
+    for name in [name for name in sys.modules if name.startswith("detectron2.model_zoo")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingDependencyError, match="pkg_resources") as broken:
+        load_detectron2_detector(device="cpu")
+    assert "setuptools>=70.1,<81" in broken.value.hint

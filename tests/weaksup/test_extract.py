@@ -1,0 +1,297 @@
+"""The extraction loop with a real ONNX network: order, names, resuming, equal bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from weaksup import attributes
+from weaksup.detectors.base import Detections
+from weaksup.detectors.feature_model import OnnxFeatureModel
+from weaksup.detectors.onnx import OnnxDetector
+from weaksup.errors import UsageError
+from weaksup.extract import ATTRIBUTE_SLOTS, extract
+from weaksup.images import decode, list_images
+from weaksup.store import open_store
+from weaksup.types import Image, Provenance
+
+
+@pytest.fixture
+def detector(tiny_detector):
+    return OnnxDetector(tiny_detector)
+
+
+class Batched:
+    """A detector that must see whole batches, and whose result depends on the batch."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.objects, self.attributes = inner.objects, inner.attributes
+        self.feature_size = inner.feature_size
+        self.provenance = inner.provenance
+        self.batches = []
+
+    def detect(self, images):
+        self.batches.append([image.id for image in images])
+        return [
+            replace(found, features=found.features + np.float32(len(images)))
+            for found in self.inner.detect(images)
+        ]
+
+
+class WithAttributes:
+    """A detector that names two attributes of its own, one of them twice."""
+
+    concurrent = True
+    objects = ("dog", "dogs", "cat")
+    attributes = ("red", "shiny", "reds")
+    feature_size = 1
+    provenance = Provenance("test", "0" * 64, {})
+
+    def detect(self, images):
+        return [
+            Detections(
+                boxes=np.array([[0, 0, 9, 9], [1, 1, 4, 4]], np.float32),
+                features=np.ones((2, 1), np.float32),
+                scores=np.array([1, 0.5], np.float32),
+                objects=np.array([-1, 1], np.int32),
+                attributes=np.array([[-1, -1, -1], [-1, 1, 0]], np.int32),
+            )
+            for _ in images
+        ]
+
+
+def run(photos, tmp_path, detector, name="regions.h5", **options):
+    out = tmp_path / name
+    return extract(
+        list_images([photos]),
+        detector=detector,
+        out=out,
+        concepts=tmp_path / f"{name}.json",
+        **{"batch_size": 4, **options},
+    )
+
+
+def contents(path):
+    store = open_store(path)
+    rows = [store.regions(at) for at in range(len(store))]
+    return [
+        (
+            image,
+            r.boxes.tobytes(),
+            r.features.tobytes(),
+            r.scores.tobytes(),
+            r.objects.tobytes(),
+            r.attributes.tobytes(),
+        )
+        for image, r in zip(store.ids, rows, strict=True)
+    ]
+
+
+def test_the_store_holds_what_the_detector_says(photos, tmp_path, detector):
+    report = run(photos, tmp_path, detector)
+    store = open_store(report.store)
+    assert store.ids == [image for image, _ in list_images([photos])]
+    assert store.objects == ["person", "traffic light", "dog"]
+    assert store.attributes == list(attributes.ATTRIBUTES)
+    for at, name in enumerate(store.ids):
+        if name == "broken.jpg":
+            assert store.status[at] == 1
+            continue
+        pixels, size = decode(photos / name)
+        (found,) = detector.detect([Image(name, pixels, size)])
+        rows = store.regions(at)
+        height, width = size
+        assert tuple(store.sizes[at]) == size
+        np.testing.assert_allclose(
+            rows.boxes, found.boxes / [width, height, width, height], rtol=1e-6
+        )
+        assert rows.boxes[0].tolist() == [0, 0, 1, 1]
+        assert (rows.features == found.features.astype(np.float16)).all()
+        assert (rows.objects == found.objects).all()
+        assert rows.attributes.shape == (len(found.boxes), ATTRIBUTE_SLOTS)
+        assert (rows.attributes == attributes.describe(pixels, found.boxes)).all()
+
+
+def test_the_report_counts_and_names(photos, tmp_path, detector):
+    report = run(photos, tmp_path, detector)
+    store = open_store(report.store)
+    assert (report.images, report.done_before) == (11, 0)
+    assert report.regions == len(store.region_objects)
+    assert [name for name, _ in report.unreadable] == ["broken.jpg"]
+    assert report.unreadable[0][1]
+    counts = {name: count for kind, name, count in report.counts if kind == "object"}
+    dogs = store.objects.index("dog")
+    assert counts.get("dog", 0) == np.count_nonzero(store.region_objects == dogs)
+    concepts = json.loads(report.concepts.read_text())["concepts"]
+    assert {c["name"]: c["regions"] for c in concepts if c["kind"] == "object"} == {
+        "person": 0,
+        "traffic light": 0,
+        "dog": 0,
+        **counts,
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_the_bytes_do_not_depend_on_the_number_of_threads(photos, tmp_path, detector, workers):
+    first = run(photos, tmp_path, detector, "a.h5", workers=2)
+    second = run(photos, tmp_path, detector, "b.h5", workers=workers)
+    assert contents(first.store) == contents(second.store)
+
+
+def test_shards_hold_the_same_bytes(photos, tmp_path, detector):
+    whole = run(photos, tmp_path, detector)
+    shards = run(photos, tmp_path, detector, "shards", shards=2)
+    assert sorted(path.name for path in shards.store.iterdir()) == [
+        "regions-00000-of-00002.h5",
+        "regions-00001-of-00002.h5",
+    ]
+    assert contents(shards.store) == contents(whole.store)
+    assert shards.images == whole.images
+
+
+def test_batches_are_the_groups_of_the_store(photos, tmp_path, detector):
+    batched = Batched(detector)
+    report = run(photos, tmp_path, batched)
+    ids = [image for image, _ in list_images([photos])]
+    groups = [[i for i in ids[at : at + 4] if i != "broken.jpg"] for at in (0, 4, 8)]
+    assert batched.batches == groups
+    assert report.images == 11
+    assert open_store(report.store).provenance.settings["batch_size"] == 4
+
+
+class StopNowError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_an_interrupted_run_goes_on(photos, tmp_path, detector, batched, shards):
+    make = (lambda: Batched(detector)) if batched else (lambda: detector)
+    whole = run(photos, tmp_path, make(), "whole")
+
+    def stop(done, total):
+        if done >= 4:
+            raise StopNowError
+
+    with pytest.raises(StopNowError):
+        run(photos, tmp_path, make(), "again", progress=stop, shards=shards)
+    if shards == 1:
+        assert not (tmp_path / "again").exists()
+    seen = []
+    report = run(
+        photos, tmp_path, make(), "again", progress=lambda *at: seen.append(at), shards=shards
+    )
+    assert report.done_before == 4
+    assert seen == [(8, 11), (11, 11)]
+    assert contents(report.store) == contents(whole.store)
+    assert [name for name, _ in report.unreadable] == ["broken.jpg"]
+
+
+def test_a_finished_store_is_left_alone_with_its_concepts(photos, tmp_path, detector):
+    first = run(photos, tmp_path, detector)
+    changed = first.store.stat().st_mtime_ns
+    first.concepts.write_text("kept: captions were counted since")
+    again = run(photos, tmp_path, detector)
+    assert again.done_before == again.images == 11
+    assert first.store.stat().st_mtime_ns == changed
+    assert first.concepts.read_text().startswith("kept")
+    assert again.counts == first.counts
+    assert again.unreadable == first.unreadable
+
+
+def test_concepts_that_a_kill_prevented_are_written_by_the_next_run(photos, tmp_path, detector):
+    first = run(photos, tmp_path, detector)
+    text = first.concepts.read_text()
+    first.concepts.unlink()
+    run(photos, tmp_path, detector)
+    assert first.concepts.read_text() == text
+
+
+def test_another_detector_is_refused_unless_it_may_overwrite(photos, tmp_path, tiny_detector):
+    first = run(photos, tmp_path, OnnxDetector(tiny_detector))
+    first.concepts.write_text("old")
+    other = OnnxDetector(tiny_detector, score_threshold=0.3)
+    with pytest.raises(UsageError, match="score_threshold"):
+        run(photos, tmp_path, other)
+    assert first.concepts.read_text() == "old"
+    report = run(photos, tmp_path, other, overwrite=True)
+    assert report.done_before == 0
+    assert report.concepts.read_text() != "old"
+
+
+def test_a_feature_model_takes_the_place_of_the_detectors_features(
+    photos, tmp_path, tiny_detector, tiny_feature_model
+):
+    detector = OnnxDetector(tiny_detector, with_features=False)
+    model = OnnxFeatureModel(tiny_feature_model, size=64)
+    report = run(photos, tmp_path, detector, feature_model=model)
+    store = open_store(report.store)
+    assert store.feature_size == 5
+    settings = store.provenance.settings
+    assert settings["feature_model"]["name"] == "onnx:tiny_features"
+    assert settings["feature_model"]["weights_sha256"] == model.provenance.weights_sha256
+    assert settings["feature_model"]["input"]["size"] == [64, 64]
+    pixels, size = decode(photos / "0.png")
+    picture = Image("0.png", pixels, size)
+    (found,) = detector.detect([picture])
+    (expected,) = model.pool([picture], [found.boxes])
+    got = store.regions(store.index("0.png")).features
+    assert (got == expected.astype(np.float16)).all()
+
+
+def test_a_users_list_filters_and_renames_labels(photos, tmp_path, detector):
+    words = tmp_path / "words.txt"
+    words.write_text("puppy\tdog\nperson\nunicorn\n")
+    store = open_store(run(photos, tmp_path, detector, concept_list=words).store)
+    plain = open_store(run(photos, tmp_path, detector, "plain.h5").store)
+    assert set(store.objects) == {"puppy", "person", "unicorn"}
+    assert store.attributes == []
+    names = [[*s.objects, None] for s in (store, plain)]
+    meaning = {"dog": "puppy", "person": "person"}
+    assert len(store.region_objects) == len(plain.region_objects)
+    for new, old in zip(store.region_objects, plain.region_objects, strict=True):
+        assert names[0][new] == meaning.get(names[1][old])
+    assert (store.region_attributes == -1).all()
+
+
+def test_a_detectors_own_attributes_are_used_and_merged(photos, tmp_path):
+    store = open_store(run(photos, tmp_path, WithAttributes()).store)
+    assert store.objects == ["dog", "cat"]
+    regions = store.regions(0)
+    assert [store.objects[row] for row in regions.objects[1:]] == ["dog"]
+    words = [store.attributes[row] for row in regions.attributes[1] if row >= 0]
+    assert words == ["shiny", "red"]
+    assert regions.attributes[1].tolist()[2:] == [-1] * (ATTRIBUTE_SLOTS - 2)
+    assert "attributes" not in store.provenance.settings
+
+
+def test_only_unreadable_images(tmp_path, detector):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        (folder / name).write_bytes(b"")
+    report = run(folder, tmp_path, detector)
+    assert report.unreadable == (("a.png", "the file is empty"), ("b.jpg", "the file is empty"))
+    assert report.regions == 0
+
+
+@pytest.mark.realdata
+def test_twenty_photographs(shared, tmp_path):
+    images = list_images([shared / "flickr8k" / "images"])[::350]
+    report = extract(
+        images,
+        detector=OnnxDetector(shared / "models" / "yolox_nano.onnx"),
+        out=tmp_path / "regions.h5",
+        concepts=tmp_path / "concepts.json",
+    )
+    store = open_store(report.store)
+    assert len(store) == len(images) == 20
+    assert store.feature_size == 784
+    assert report.unreadable == ()
+    assert report.counts[0][2] > 10
+    assert any(name == "person" for kind, name, _ in report.counts if kind == "object")
+    assert np.diff(store.offsets).max() <= 36

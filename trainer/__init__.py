@@ -1,0 +1,1 @@
+"""Embedding models, losses and the training loop. Knows nothing of detectors."""

@@ -1,0 +1,100 @@
+"""Configuration to parts: the only place where models and objectives meet settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from trainer.config import TrainConfig
+from trainer.models.a3vse import A3VSE
+from trainer.models.base import EmbeddingModel
+from trainer.models.cca import CCA
+from trainer.models.vse_infty import VSEInfty
+from trainer.models.vsepp import VSEPP
+from trainer.objectives import AlignmentObjective, HingeObjective, Objective
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model's shape takes from the data.
+
+    Attributes:
+        features: D, width of a region feature.
+        words: rows of the vocabulary, padding and unknown included.
+    """
+
+    features: int
+    words: int
+
+
+def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
+    """The configured model, with fresh weights from torch's global generator."""
+    if config.model == "cca":
+        return build_cca(config, sizes)
+    if config.model == "vsepp":
+        return VSEPP(
+            feature_size=sizes.features,
+            vocabulary_size=sizes.words,
+            embed_size=config.embed_size,
+            word_size=config.text.word_size,
+            dropout=config.regions.dropout,
+        )
+    if config.model == "vse-infty":
+        return VSEInfty(
+            feature_size=sizes.features,
+            vocabulary_size=sizes.words,
+            embed_size=config.embed_size,
+            word_size=config.text.word_size,
+            dropout=config.text.dropout,
+            region_drop=config.regions.region_drop,
+        )
+    return A3VSE(
+        feature_size=sizes.features,
+        vocabulary_size=sizes.words,
+        embed_size=config.embed_size,
+        word_size=config.text.word_size,
+        hidden_size=config.regions.hidden_size,
+        heads=config.regions.heads,
+        attention_layers=config.regions.attention_layers,
+        feature_dropout=config.regions.dropout,
+        word_dropout=config.text.dropout,
+    )
+
+
+def build_cca(config: TrainConfig, sizes: Sizes) -> CCA:
+    """The closed-form model: a baseline, and the teacher of ``loss.w_pseudo``."""
+    return CCA(
+        feature_size=sizes.features,
+        vocabulary_size=sizes.words,
+        image_components=config.cca.image_components,
+        text_components=config.cca.text_components,
+        embed_size=config.cca.directions,
+        ridge=config.cca.ridge,
+        power=config.cca.power,
+    )
+
+
+def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Objective:
+    """The configured objective.
+
+    Args:
+        config: of the run.
+        concept_weights: (V,) float32, what each concept counts in the overlap of two images.
+    """
+    loss = config.loss
+    if config.model in ("vsepp", "vse-infty"):
+        return HingeObjective(margin=loss.margin, warmup_epochs=loss.warmup_epochs)
+    return AlignmentObjective(
+        embed_size=config.embed_size,
+        concept_weights=concept_weights,
+        gold=loss.w_gold,
+        weak=loss.w_weak,
+        bridge=loss.w_bridge,
+        pseudo=loss.w_pseudo,
+        adversarial=loss.w_adv,
+        temperature=loss.temperature,
+        teacher_temperature=loss.teacher_temperature,
+        overlap_power=loss.overlap_power,
+        unannotated_per_gold=loss.unannotated_per_gold,
+    )

@@ -1,0 +1,161 @@
+"""Checkpoints: weights as safetensors, the rest of a run's state beside them. Nothing is unpickled.
+
+A run folder holds ``model.safetensors`` (the best weights), ``vocabulary.json``, ``config.json``,
+and, until training has ended, ``last.pt`` (everything that resuming needs, read with
+``weights_only=True``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from weaksup.errors import DataError
+
+WEIGHTS, STATE = "model.safetensors", "last.pt"
+PARTS = {"modules", "position", "fingerprint", "random"}
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        epoch: epochs completed.
+        step: steps completed in the epoch after these.
+        best_rsum: of the validation so far; below 0 before the first.
+        best_epoch: epochs completed when it was reached.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_rsum: float = -1.0
+    best_epoch: int = 0
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a model's parameters and buffers, whole or not at all."""
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary)
+    temporary.replace(path)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read what ``save_weights`` wrote; every name and shape must fit.
+
+    Raises:
+        DataError: if the file is missing, damaged, or of another model.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "train the run again") from error
+    except RuntimeError as error:
+        raise DataError(f"{path} does not fit its config.json: {error}") from error
+
+
+def save_state(
+    path: Path, *, modules: dict[str, Any], position: Position, fingerprint: dict[str, str]
+) -> None:
+    """Write everything that exact resuming needs.
+
+    Args:
+        path: of the state file.
+        modules: name -> object with ``state_dict`` (model, objective, optimizer, schedule).
+        position: how far the run has come.
+        fingerprint: what the run was made from; resuming with anything else is refused.
+    """
+    state = {
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "position": asdict(position),
+        "fingerprint": fingerprint,
+        "random": {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_state(
+    path: Path, *, modules: dict[str, Any], fingerprint: dict[str, str], device: torch.device
+) -> Position:
+    """Restore what ``save_state`` wrote and return the position.
+
+    Raises:
+        DataError: if the file is damaged, or the run was made from other data or settings.
+    """
+    state = _read_state(path, device)
+    _compare(path, state["fingerprint"], fingerprint)
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    torch.set_rng_state(state["random"]["torch"].cpu())
+    if torch.cuda.is_available() and state["random"]["cuda"]:
+        torch.cuda.set_rng_state_all([value.cpu() for value in state["random"]["cuda"]])
+    return Position(**state["position"])
+
+
+def read_fingerprint(path: Path) -> dict[str, str]:
+    """What the interrupted run behind a state file was made from.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    fingerprint: dict[str, str] = _read_state(path, torch.device("cpu"))["fingerprint"]
+    return fingerprint
+
+
+def check_fingerprint(path: Path, fingerprint: dict[str, str]) -> None:
+    """Refuse to resume with anything but what the run was made from.
+
+    Raises:
+        DataError: if the file is damaged, or the run was made from other data or settings.
+    """
+    _compare(path, read_fingerprint(path), fingerprint)
+
+
+def _compare(path: Path, stored: dict[str, str], fingerprint: dict[str, str]) -> None:
+    different = [name for name, value in fingerprint.items() if stored.get(name) != value]
+    if different:
+        raise DataError(
+            f"the run in {path.parent} was made with other {' and '.join(different)}",
+            "resume with what it was made with, or choose another --name",
+        )
+
+
+def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise DataError(
+            f"{path} cannot be read: {error}", "delete the run's folder and train it again"
+        ) from error
+    if not isinstance(state, dict) or not state.keys() >= PARTS:
+        raise DataError(
+            f"{path} is no state of a run", "delete the run's folder and train it again"
+        )
+    return state
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

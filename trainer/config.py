@@ -1,0 +1,217 @@
+"""The configuration of a training run: every setting with its range, default and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from trainer.settings import Layer, Section, combine, parse_overrides, read_toml
+
+ModelName = Literal["a3vse", "vsepp", "vse-infty", "cca"]
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+DEFAULT_MODEL: ModelName = "a3vse"
+
+
+class TextConfig(Section):
+    """The text encoder and what it reads."""
+
+    word_size: int = Field(default=300, ge=1, description="width of a word embedding")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="dropout on word embeddings")
+    word_drop: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of caption words that become unknown",
+    )
+    min_count: int = Field(
+        default=2, ge=1, description="a caption word that is rarer in the kept captions is unknown"
+    )
+
+
+class RegionsConfig(Section):
+    """The region encoder and what it reads."""
+
+    hidden_size: int = Field(
+        default=0, ge=0, description="width of the region MLP; 0 leaves it out"
+    )
+    attention_layers: int = Field(
+        default=0, ge=0, le=12, description="self-attention layers over the regions"
+    )
+    heads: int = Field(default=4, ge=1, le=64, description="heads of the attentive pooling")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="dropout on region features")
+    region_drop: float = Field(
+        default=0.2, ge=0, lt=1, description="share of regions left out in training (vse-infty)"
+    )
+
+
+class LossConfig(Section):
+    """The objective: a weight of 0 switches a term off, and all the work that only it needs."""
+
+    temperature: float = Field(
+        default=0.07, gt=0, le=1, description="divides the cosines of the InfoNCE terms (a3vse)"
+    )
+    margin: float = Field(
+        default=0.2, ge=0, le=2, description="of the hinge loss, in units of cosine (baselines)"
+    )
+    warmup_epochs: int = Field(
+        default=1,
+        ge=0,
+        description="epochs of the hinge loss on all negatives before the hardest (baselines)",
+    )
+    w_gold: float = Field(
+        default=0.5, ge=0, description="weight of images with their kept captions"
+    )
+    w_weak: float = Field(
+        default=0.5, ge=0, description="weight of images with their regional semantics"
+    )
+    w_bridge: float = Field(
+        default=0.2, ge=0, description="weight of captions with regional semantics"
+    )
+    w_pseudo: float = Field(
+        default=3.0, ge=0, description="weight of a closed-form teacher's pseudo-captions"
+    )
+    teacher_temperature: float = Field(
+        default=0.05, gt=0, le=1, description="divides the teacher's cosines"
+    )
+    w_adv: float = Field(default=0.05, ge=0, description="weight of both adversarial terms")
+    overlap_power: float = Field(
+        default=2.0,
+        ge=0,
+        description="images that share concepts are positives to their overlap to this power",
+    )
+    unannotated_per_gold: float = Field(
+        default=1.0, ge=0, description="un-annotated images a step, for each gold pair"
+    )
+
+
+class SemanticsConfig(Section):
+    """Which concept words of an image are read."""
+
+    threshold: float = Field(
+        default=0.25, ge=0, le=1, description="regions of a lower score say nothing"
+    )
+    attributes: bool = Field(
+        default=False, description="read attribute words before the object's name"
+    )
+    concept_drop: float = Field(
+        default=0.2, ge=0, lt=1, description="share of concept phrases left out in training"
+    )
+
+
+class CCAConfig(Section):
+    """The closed-form baseline."""
+
+    image_components: int = Field(
+        default=600, ge=1, description="principal components of the pooled region features"
+    )
+    text_components: int = Field(default=600, ge=1, description="principal components of TF-IDF")
+    directions: int = Field(default=128, ge=1, description="canonical directions kept")
+    ridge: float = Field(
+        default=1.0, gt=0, description="added to both covariances, as a share of mean variance"
+    )
+    power: float = Field(
+        default=1.0, ge=0, description="directions are scaled by correlation to this power"
+    )
+
+
+class TrainConfig(Section):
+    """Everything that decides a run, beside its data."""
+
+    model: ModelName = Field(default=DEFAULT_MODEL, description="what is trained")
+    seed: int = Field(default=0, ge=0, description="of weights, batches and dropout")
+    epochs: int = Field(default=8, ge=1, description="passes over the gold pairs")
+    batch_size: int = Field(default=128, ge=2, description="gold pairs a step")
+    lr: float = Field(default=1e-3, gt=0, le=1, description="highest learning rate")
+    weight_decay: float = Field(default=1e-4, ge=0, description="of AdamW")
+    warmup: float = Field(
+        default=0.05, ge=0, lt=1, description="share of the steps in which lr rises"
+    )
+    grad_clip: float = Field(default=2.0, ge=0, description="largest gradient norm; 0 for no limit")
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="epochs without a better val rsum that end the run; 0 for none",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="auto is bf16 or fp16 where the device has it in hardware, else fp32",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, ...")
+    max_regions: int = Field(
+        default=36, ge=1, description="most confident regions of an image, at most"
+    )
+    workers: int = Field(
+        default=0, ge=0, description="processes that read batches ahead; 0 reads in training's own"
+    )
+    embed_size: int = Field(default=256, ge=1, description="width of the common space")
+    text: TextConfig = TextConfig()
+    regions: RegionsConfig = RegionsConfig()
+    loss: LossConfig = LossConfig()
+    semantics: SemanticsConfig = SemanticsConfig()
+    cca: CCAConfig = CCAConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainConfig:
+        if self.model != "a3vse":
+            return self
+        if self.embed_size % self.regions.heads:
+            raise ValueError(
+                f"regions.heads = {self.regions.heads} does not divide "
+                f"embed_size = {self.embed_size}"
+            )
+        loss = self.loss
+        if not (loss.w_gold or loss.w_weak or loss.w_bridge or loss.w_pseudo or loss.w_adv):
+            raise ValueError("every weight of a loss is 0: there is nothing to train")
+        return self
+
+
+# The hinge loss of the baselines wants their authors' gentler rate, and no dropout.
+BASELINE: dict[str, Any] = {
+    "epochs": 12,
+    "lr": 5e-4,
+    "embed_size": 512,
+    "text": {"dropout": 0.0, "word_drop": 0.0},
+}
+
+# What a model needs other than the defaults above, nested as in TOML.
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "a3vse": {},
+    "vsepp": BASELINE,
+    "vse-infty": BASELINE,
+    "cca": {},
+}
+
+
+def load_config(
+    *, model: str | None, file: Path | None, overrides: Mapping[str, str]
+) -> TrainConfig:
+    """Defaults, then the model's own, then the file's, then ``--set``, the last one winning.
+
+    Args:
+        model: as given with ``--model``, which wins over ``model`` in the file; None to take the
+            file's, or ``a3vse``.
+        file: TOML, with dotted settings in ``[text]``, ``[regions]`` and ``[loss]``.
+        overrides: name -> value as text, read as TOML and otherwise as a string. A name is a
+            dotted key, or its last part where only one section has it (``w_weak``).
+
+    Raises:
+        UsageError: if the file cannot be read; or with everything that is wrong, at once.
+    """
+    content = read_toml(file) if file is not None else {}
+    assigned = parse_overrides(TrainConfig, overrides)
+    given: dict[str, Any] = {} if model is None else {"model": model}
+    name = {**content, **given, **assigned}.get("model", DEFAULT_MODEL)
+    # An unknown name has no defaults, and is reported with everything else.
+    defaults = MODEL_DEFAULTS.get(str(name), {})
+    return combine(
+        TrainConfig,
+        [
+            Layer(f"default of {name}", defaults),
+            Layer(str(file), content),
+            Layer("--model", given),
+            Layer("--set", assigned),
+        ],
+    )

@@ -1,0 +1,46 @@
+"""Which device and which precision a run uses."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from weaksup.errors import UsageError
+
+
+def make_accelerator(*, device: str, precision: str) -> Accelerator:
+    """An accelerator for one process.
+
+    Args:
+        device: ``auto`` (a GPU if there is one), or as torch names it.
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 or fp16 where the GPU has it.
+
+    Raises:
+        UsageError: if the device does not exist here, or cannot do the precision.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if not on_cpu and device != "auto":
+        _use_device(device)
+    if precision == "auto":
+        precision = "fp32" if on_cpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if on_cpu and precision == "fp16":
+        raise UsageError("precision fp16 needs a GPU", "use --set precision=bf16 or fp32 on a CPU")
+    # It keeps its state for the whole process: a second run of other settings would be refused.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+
+
+def _use_device(device: str) -> None:
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device '{device}'", "use auto, cpu, cuda or cuda:N") from error
+    if wanted.type != "cuda":
+        raise UsageError(f"training on '{device}' is not supported", "use auto, cpu or cuda:N")
+    count = torch.cuda.device_count()
+    if (wanted.index or 0) >= count:
+        raise UsageError(
+            f"device {device} is not here: torch sees {count} GPUs", "use --set device=auto or cpu"
+        )
+    torch.cuda.set_device(wanted)

@@ -1,0 +1,234 @@
+"""Recall@K the way the field reports it. docs/metrics.md defines each figure.
+
+Letters: N images, C captions, d embedding width.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data import EvaluationSet
+from trainer.metrics import mean_metrics, recall_metrics, rsum
+from trainer.ranking import Ranks, rank_embeddings
+from weaksup.errors import DataError, UsageError
+from weaksup.store import RegionStore
+from weaksup.types import (
+    STATUS_UNREADABLE,
+    TEST,
+    VAL,
+    CaptionedImage,
+    Corpus,
+    Float32,
+    Int64,
+)
+
+ProtocolName = Literal["auto", "full", "folds-1k"]
+PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+FOLDS, FOLD_SIZE = 5, 1000
+
+
+class TwoTowers(Protocol):
+    """What embeds both sides, such as a run that was loaded."""
+
+    def encode_images(self, store: RegionStore, indices: Int64) -> Float32:
+        """(N, d) embeddings of the images at (N,) positions of the store."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32:
+        """(C, d) embeddings of sentences."""
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """The images that an evaluation ranks.
+
+    Attributes:
+        name: ``val`` where ``test`` was wanted and there is none.
+        images: with one or more captions each and readable, in the order of the corpus.
+        notes: what was left out or replaced, and why, a sentence each.
+    """
+
+    name: str
+    images: tuple[CaptionedImage, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What one evaluation found.
+
+    Attributes:
+        image_to_text: ``R@1``, ``R@5``, ``R@10`` in percent, ``median_rank``, ``mean_rank``; the
+            mean over the folds.
+        text_to_image: the same for captions as queries.
+        rsum: the sum of the six recalls.
+        images: N, over all folds.
+        captions: C, over all folds.
+        protocol: what was run: ``full`` or ``folds-1k``, never ``auto``.
+        folds: the ranks behind the figures, one item a fold.
+    """
+
+    image_to_text: dict[str, float]
+    text_to_image: dict[str, float]
+    rsum: float
+    images: int
+    captions: int
+    protocol: str
+    folds: tuple[Ranks, ...]
+
+    def report(self, *, split: str, model: str, run: str) -> dict[str, Any]:
+        """The content of ``evaluation-SPLIT.json``."""
+        return {
+            "image_to_text": self.image_to_text,
+            "text_to_image": self.text_to_image,
+            "rsum": self.rsum,
+            "images": self.images,
+            "captions": self.captions,
+            "protocol": self.protocol,
+            "split": split,
+            "model": model,
+            "run": run,
+        }
+
+
+def choose_split(corpus: Corpus, store: RegionStore, wanted: str) -> SplitImages:
+    """The images of a split that can be ranked; ``val`` where there are none of ``test``.
+
+    Args:
+        corpus: with splits, and with the ids of the store (``match_ids``).
+        store: that the images' regions are read from.
+        wanted: ``train``, ``val`` or ``test``.
+
+    Raises:
+        DataError: if there is no such image.
+    """
+    for name in (TEST, VAL) if wanted == TEST else (wanted,):
+        captioned = [image for image in corpus.split(name) if image.captions]
+        images = tuple(
+            image for image in captioned if store.status[store.index(image.id)] != STATUS_UNREADABLE
+        )
+        if not images:
+            continue
+        notes = []
+        if name != wanted:
+            notes.append(f"no image of the store is in the split {wanted}: {name} is used instead")
+        if len(images) < len(captioned):
+            lost = len(captioned) - len(images)
+            notes.append(f"{lost} images of {name} could not be read and are left out")
+        return SplitImages(name, images, tuple(notes))
+    raise DataError(
+        f"no captioned image of {corpus.source} is in the split {wanted} and in the store "
+        f"{store.path}",
+        "name another split with --split, or other data with --captions and --regions",
+    )
+
+
+def evaluate_images(
+    towers: TwoTowers,
+    store: RegionStore,
+    images: Sequence[CaptionedImage],
+    *,
+    protocol: ProtocolName = "auto",
+) -> EvaluationResult:
+    """Embed images and their captions, and ``evaluate_embeddings`` of them."""
+    check_protocol(protocol, images=len(images))
+    ranked = EvaluationSet.build(store, images)
+    return evaluate_embeddings(
+        towers.encode_images(store, ranked.rows),
+        towers.encode_texts(ranked.captions),
+        ranked.caption_image,
+        protocol=protocol,
+    )
+
+
+def check_protocol(protocol: str, *, images: int) -> None:
+    """Refuse a protocol that is unknown or not defined for so many images.
+
+    Raises:
+        UsageError: if it is.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"unknown protocol '{protocol}'", f"known: {', '.join(PROTOCOLS)}")
+    if protocol == "folds-1k" and images != FOLDS * FOLD_SIZE:
+        raise UsageError(
+            f"the protocol folds-1k is defined for 5,000 images, here are {images:,}",
+            "use --protocol full",
+        )
+
+
+def evaluate_embeddings(
+    images: npt.ArrayLike,
+    texts: npt.ArrayLike,
+    caption_image: npt.ArrayLike,
+    *,
+    protocol: ProtocolName = "auto",
+) -> EvaluationResult:
+    """Rank images and captions against one another and sum up.
+
+    Args:
+        images: (N, d), cast to float32; in the order of the corpus, which ``folds-1k`` cuts.
+        texts: (C, d), cast to float32.
+        caption_image: (C,) integers, the image of each caption; each image has one or more.
+        protocol: ``full`` ranks among all images and captions; ``folds-1k`` is the mean over five
+            sequential folds of 1,000 images (COCO 1K); ``auto`` is ``full`` whatever the size,
+            because figures of two protocols cannot be compared.
+
+    Raises:
+        UsageError: if ``folds-1k`` is asked of another number of images than 5,000.
+        DataError: if an embedding is not finite.
+    """
+    check_protocol(protocol, images=len(np.asarray(images)))
+    image_rows, text_rows = np.asarray(images), np.asarray(texts)
+    owner = np.asarray(caption_image, dtype=np.int64)
+    if protocol == "folds-1k":
+        folds = _ranked_folds(image_rows, text_rows, owner)
+    else:
+        folds = (rank_embeddings(image_rows, text_rows, owner),)
+    image_to_text = mean_metrics([recall_metrics(fold.image_to_text) for fold in folds])
+    text_to_image = mean_metrics([recall_metrics(fold.text_to_image) for fold in folds])
+    return EvaluationResult(
+        image_to_text=image_to_text,
+        text_to_image=text_to_image,
+        rsum=rsum(image_to_text, text_to_image),
+        images=len(image_rows),
+        captions=len(text_rows),
+        protocol="folds-1k" if protocol == "folds-1k" else "full",
+        folds=folds,
+    )
+
+
+def _ranked_folds(
+    images: npt.NDArray[Any], texts: npt.NDArray[Any], owner: npt.NDArray[np.int64]
+) -> tuple[Ranks, ...]:
+    result = []
+    for start in range(0, len(images), FOLD_SIZE):
+        inside = (owner >= start) & (owner < start + FOLD_SIZE)
+        fold = images[start : start + FOLD_SIZE]
+        result.append(rank_embeddings(fold, texts[inside], owner[inside] - start))
+    return tuple(result)
+
+
+def write_evaluation(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON, whole or not at all.
+
+    Raises:
+        UsageError: if the file cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", "name another file"
+        ) from error

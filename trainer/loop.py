@@ -1,0 +1,157 @@
+"""The training loop: a generator. It knows no loss, writes no file and prints nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Sampler
+
+from trainer.checkpoint import Position
+from trainer.data import Batch, BatchDataset
+from trainer.models.base import EmbeddingModel
+from trainer.objectives import Losses, Objective, Progress
+from weaksup.errors import UserError
+
+
+class DivergedError(UserError):
+    """A loss is not finite: the settings, not the data, are to change."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step that was done.
+
+    Attributes:
+        epoch: counted from 0.
+        step: in the epoch, counted from 0.
+        steps: of an epoch.
+        images: read in this step.
+        figures: losses by name, their sum, discriminator accuracies, learning rate, gradient norm.
+        last: whether the epoch ends with it.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    images: int
+    figures: dict[str, float]
+    last: bool
+
+
+class _From(Sampler[int]):
+    """The steps of an epoch from a given one on."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.steps = range(start, stop)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def warmup_cosine(optimizer: Optimizer, *, steps: int, warmup: float) -> LambdaLR:
+    """A linear rise over the first ``warmup`` share of the steps, then half a cosine to 0."""
+    rise = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def train_steps(
+    *,
+    model: EmbeddingModel,
+    objective: Objective,
+    optimizer: Optimizer,
+    schedule: LambdaLR,
+    accelerator: Accelerator,
+    batches: Callable[[int], BatchDataset],
+    position: Position,
+    epochs: int,
+    grad_clip: float,
+    workers: int,
+) -> Iterator[Step]:
+    """Train from ``position`` on, and yield after every step.
+
+    The caller may validate, save or stop between two steps; ``position`` is kept up to date, so
+    that what it saves with it resumes exactly there.
+
+    Args:
+        model: in training mode whenever a step is taken.
+        objective: its parameters are trained with the model's.
+        optimizer: of both.
+        schedule: stepped once a step.
+        accelerator: device and mixed precision.
+        batches: the batches of an epoch.
+        position: where to start; changed in place.
+        epochs: in all.
+        grad_clip: largest norm of the gradient; 0 for no limit.
+        workers: processes that read batches ahead; 0 reads them here.
+
+    Raises:
+        DivergedError: if a loss is not finite.
+    """
+    device = accelerator.device
+    for epoch in range(position.epoch, epochs):
+        dataset = batches(epoch)
+        loader: DataLoader[Batch] = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=_From(position.step, len(dataset)),
+            num_workers=workers,
+            # Worker seeds must not be drawn from the generator that dropout uses: an interrupted
+            # epoch opens its loader twice.
+            generator=torch.Generator().manual_seed(epoch),
+        )
+        for step, batch in enumerate(loader, start=position.step):
+            model.train()
+            objective.train()
+            progress = Progress(epoch, (epoch + step / len(dataset)) / epochs)
+            with accelerator.autocast():
+                losses = objective(model, batch.to(device), progress)
+            _check(losses, epoch, step)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(losses.total)
+            figures = _figures(losses, schedule)
+            if grad_clip:
+                parameters = [*model.parameters(), *objective.parameters()]
+                figures["gradient_norm"] = float(accelerator.clip_grad_norm_(parameters, grad_clip))
+            optimizer.step()
+            schedule.step()
+            last = step + 1 == len(dataset)
+            position.epoch, position.step = (epoch + 1, 0) if last else (epoch, step + 1)
+            yield Step(epoch, step, len(dataset), len(batch.image), figures, last)
+
+
+def _check(losses: Losses, epoch: int, step: int) -> None:
+    if torch.isfinite(losses.total):
+        return
+    terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.terms.items())
+    raise DivergedError(
+        f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: {terms}",
+        "lower lr or raise loss.temperature with --set, and train again",
+    )
+
+
+def _figures(losses: Losses, schedule: LambdaLR) -> dict[str, float]:
+    terms = {f"loss/{name}": value.item() for name, value in losses.terms.items()}
+    info = {name: value.item() for name, value in losses.info.items()}
+    return {
+        "loss/total": sum(terms.values()),
+        **terms,
+        **info,
+        "lr": float(schedule.get_last_lr()[0]),
+    }

@@ -1,0 +1,1 @@
+"""The retrieval models, by the names that ``--model`` takes."""

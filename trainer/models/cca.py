@@ -1,0 +1,177 @@
+"""Regularised canonical correlation of pooled region features and TF-IDF: closed form.
+
+Source: Hotelling, 1936; for images and text, Gong, Ke, Isard, Lazebnik, "A Multi-View Embedding
+Space for Modeling Internet Images, Tags, and Their Semantics", IJCV 2014, whose scaling of the
+canonical directions by a power of their correlation is used here.
+
+Letters: N pairs, P and Q widths of the two views, B batch, W words, k canonical directions.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.encoders import Encoded
+from trainer.inputs import RegionInputs, Standardizer
+from trainer.models.base import EmbeddingModel
+from trainer.pooling import masked_max, masked_mean
+from trainer.text import PAD, UNKNOWN, TokenBatch
+
+
+def canonical_directions(
+    first: Tensor, second: Tensor, *, size: int, ridge: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Directions of largest correlation between two views.
+
+    Args:
+        first: (N, P) float64, centred.
+        second: (N, Q) float64, centred.
+        size: k, at most min(P, Q).
+        ridge: added to both covariances, as a share of their mean variance.
+
+    Returns:
+        (P, k) and (Q, k) directions, and the k correlations, falling.
+    """
+    pairs = len(first)
+    whiten_first = _inverse_root(first.T @ first / pairs, ridge)
+    whiten_second = _inverse_root(second.T @ second / pairs, ridge)
+    cross = whiten_first @ (first.T @ second / pairs) @ whiten_second
+    left, correlations, right = torch.linalg.svd(cross, full_matrices=False)
+    return (
+        whiten_first @ left[:, :size],
+        whiten_second @ right[:size].T,
+        correlations[:size].clamp(0, 1),
+    )
+
+
+def _inverse_root(covariance: Tensor, ridge: float) -> Tensor:
+    """(covariance + ridge)^(-1/2), symmetric."""
+    values, vectors = torch.linalg.eigh(covariance)
+    values = values.clamp_min(0) + ridge * covariance.diagonal().mean()
+    root: Tensor = (vectors * values.rsqrt()) @ vectors.T
+    return root
+
+
+def principal_axes(centred: Tensor, *, size: int) -> Tensor:
+    """(N, P) float64 -> (P, min(size, N, P)) orthonormal axes of largest variance.
+
+    The smaller of the two Gram matrices is decomposed: with few captions that is N by N.
+    """
+    size = min(size, *centred.shape)
+    if centred.shape[0] >= centred.shape[1]:
+        axes: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors
+        return axes.flip(1)[:, :size]
+    _, vectors = torch.linalg.eigh(centred @ centred.T)
+    return F.normalize(centred.T @ vectors.flip(1)[:, :size], dim=0)
+
+
+class CCA(EmbeddingModel):
+    """Whole-image, mean and maximum region features against TF-IDF, each under PCA, then CCA.
+
+    It has no gradient steps: ``fit`` is its whole training.
+
+    Args:
+        feature_size: D, width of a region feature.
+        vocabulary_size: W, rows of the vocabulary, padding and unknown included.
+        image_components: principal components of the pooled features.
+        text_components: principal components of TF-IDF.
+        embed_size: k, canonical directions kept.
+        ridge: regularisation of both covariances, as a share of their mean variance.
+        power: directions are scaled by their correlation to this power.
+    """
+
+    idf: Tensor
+    text_mean: Tensor
+    image_map: Tensor
+    text_map: Tensor
+
+    def __init__(
+        self,
+        *,
+        feature_size: int,
+        vocabulary_size: int,
+        image_components: int,
+        text_components: int,
+        embed_size: int,
+        ridge: float,
+        power: float,
+    ) -> None:
+        super().__init__()
+        self.image_components, self.text_components = image_components, text_components
+        self.embed_size, self.ridge, self.power = embed_size, ridge, power
+        self.standardizer = Standardizer(size=feature_size)
+        self.pooled_standardizer = Standardizer(size=3 * feature_size)
+        self.register_buffer("idf", torch.ones(vocabulary_size))
+        self.register_buffer("text_mean", torch.zeros(vocabulary_size))
+        self.register_buffer("image_map", torch.zeros(3 * feature_size, embed_size))
+        self.register_buffer("text_map", torch.zeros(vocabulary_size, embed_size))
+
+    def pool(self, regions: RegionInputs) -> Tensor:
+        """Whole image, mean and maximum over regions: (B, 3 D) float32."""
+        features = self.standardizer(regions).features
+        return torch.cat(
+            (
+                features[:, 0],
+                masked_mean(features, regions.mask),
+                masked_max(features, regions.mask),
+            ),
+            dim=1,
+        )
+
+    def tf_idf(self, tokens: TokenBatch) -> Tensor:
+        """L2-normalised sublinear TF-IDF: (B, W) float32."""
+        counts = torch.zeros(len(tokens.ids), len(self.idf), device=tokens.ids.device)
+        counts.scatter_add_(1, tokens.ids, torch.ones_like(tokens.ids, dtype=counts.dtype))
+        counts[:, [PAD, UNKNOWN]] = 0
+        return F.normalize(counts.log1p() * self.idf, dim=-1)
+
+    def fit(self, pooled: Tensor, owner: Tensor, tokens: TokenBatch) -> Tensor:
+        """Solve for both projections.
+
+        Args:
+            pooled: (N, 3 D) float32, what ``pool`` gives for the annotated images.
+            owner: (C,) int64, the position in ``pooled`` of each caption's image.
+            tokens: C captions.
+
+        Returns:
+            The k canonical correlations, falling.
+        """
+        self.pooled_standardizer.set(pooled.mean(0), pooled.std(0))
+        document_count = self._document_counts(tokens)
+        self.idf.copy_(torch.log((1 + len(tokens.ids)) / (1 + document_count)) + 1)
+        texts = self.tf_idf(tokens).double()
+        self.text_mean.copy_(texts.mean(0))
+        texts = texts - texts.mean(0)
+        images = self.pooled_standardizer.scale(pooled).double()
+        image_axes = principal_axes(images, size=self.image_components)
+        text_axes = principal_axes(texts, size=self.text_components)
+        size = min(self.embed_size, image_axes.shape[1], text_axes.shape[1])
+        first, second, correlations = canonical_directions(
+            (images @ image_axes)[owner], texts @ text_axes, size=size, ridge=self.ridge
+        )
+        scale = correlations.pow(self.power)
+        # Fewer directions than asked for leave zero columns, which no cosine sees.
+        self.image_map.zero_()[:, :size].copy_(image_axes @ first * scale)
+        self.text_map.zero_()[:, :size].copy_(text_axes @ second * scale)
+        return correlations
+
+    def _document_counts(self, tokens: TokenBatch) -> Tensor:
+        """(W,) how many sentences hold each word."""
+        seen = torch.zeros(len(tokens.ids), len(self.idf), dtype=torch.bool)
+        seen.scatter_(1, tokens.ids, True)
+        return seen.sum(0).float()
+
+    def encode_images(self, regions: RegionInputs) -> Encoded:
+        pooled = self.pooled_standardizer.scale(self.pool(regions)) @ self.image_map
+        return _unweighted(pooled, regions.features, regions.mask)
+
+    def encode_texts(self, tokens: TokenBatch) -> Encoded:
+        pooled = (self.tf_idf(tokens) - self.text_mean) @ self.text_map
+        return _unweighted(pooled, tokens.ids.unsqueeze(-1).float(), tokens.mask)
+
+
+def _unweighted(pooled: Tensor, fragments: Tensor, mask: Tensor) -> Encoded:
+    weights = mask / mask.sum(1, keepdim=True).clamp_min(1)
+    return Encoded(F.normalize(pooled, dim=-1), fragments, weights, mask)

@@ -1,0 +1,270 @@
+"""A trained run, loaded: sentences and images to embeddings.
+
+Letters: N images, C sentences, d embedding width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from trainer.build import Sizes, build_model
+from trainer.checkpoint import WEIGHTS, load_weights
+from trainer.config import TrainConfig
+from trainer.data import read_regions
+from trainer.models.base import EmbeddingModel
+from trainer.text import Vocabulary, pad
+from weaksup.errors import DataError
+from weaksup.store import RegionStore
+from weaksup.types import Float32, Int64, Provenance
+
+CONFIG, VOCABULARY = "config.json", "vocabulary.json"
+FORMAT, VERSION = "weaksup.run", 1
+IMAGE_CHUNK, TEXT_CHUNK = 256, 512
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What a run was made from (``config.json``).
+
+    Attributes:
+        config: every setting.
+        regions: the region store, absolute.
+        captions: the captions file, absolute.
+        annotations: the annotations file, absolute.
+        provenance: of the store: features of another origin mean nothing to the model.
+        feature_size: D, width of a region feature.
+    """
+
+    config: TrainConfig
+    regions: Path
+    captions: Path
+    annotations: Path
+    provenance: Provenance
+    feature_size: int
+
+    def write(self, folder: Path) -> None:
+        """Write ``config.json``, whole or not at all."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": self.config.model_dump(mode="json"),
+            "regions": str(self.regions),
+            "captions": str(self.captions),
+            "annotations": str(self.annotations),
+            "provenance": asdict(self.provenance),
+            "feature_size": self.feature_size,
+        }
+        temporary = folder / f"{CONFIG}.tmp"
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / CONFIG)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunDescription:
+        """Read ``config.json``.
+
+        Raises:
+            DataError: if it is missing, damaged, or of another version.
+        """
+        path = folder / CONFIG
+        content = _read_json(path)
+        if not isinstance(content, dict):
+            raise DataError(f"{path} is damaged: it holds no object", "train the run again")
+        if content.get("format") != FORMAT or content.get("version") != VERSION:
+            raise DataError(
+                f"{path} is not a run of this version (format {content.get('format')!r}, "
+                f"version {content.get('version')!r})",
+                "train again with this version of weaksup",
+            )
+        try:
+            return cls(
+                TrainConfig.model_validate_json(json.dumps(content["config"])),
+                Path(content["regions"]),
+                Path(content["captions"]),
+                Path(content["annotations"]),
+                Provenance(**content["provenance"]),
+                int(content["feature_size"]),
+            )
+        except (KeyError, TypeError, ValidationError) as error:
+            raise DataError(f"{path} is damaged: {error}", "train the run again") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "name a run's folder") from error
+
+
+class Towers:
+    """A model with its vocabulary, as a function of stores and sentences.
+
+    Args:
+        model: in whatever mode; encoding switches it to evaluation and back.
+        vocabulary: of the model.
+        device: that the model is on.
+        max_regions: the most confident regions that are read.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: EmbeddingModel,
+        vocabulary: Vocabulary,
+        device: torch.device,
+        max_regions: int,
+    ) -> None:
+        self.model, self.vocabulary = model, vocabulary
+        self.device, self.max_regions = device, max_regions
+
+    def encode_images(self, store: RegionStore, indices: Int64) -> Float32:
+        """(N, d) L2-normalised embeddings of the images at (N,) int64 positions of a store."""
+        parts = []
+        with _evaluating(self.model):
+            for start in range(0, len(indices), IMAGE_CHUNK):
+                rows = indices[start : start + IMAGE_CHUNK]
+                regions = read_regions(store, rows, max_regions=self.max_regions)
+                parts.append(self.model.encode_images(regions.to(self.device)).pooled)
+        return _stack(parts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32:
+        """(C, d) L2-normalised embeddings of sentences."""
+        rows = [self.vocabulary.encode(text) for text in texts]
+        # Chunks of sentences of like length hold little padding.
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        parts = []
+        with _evaluating(self.model):
+            for start in range(0, len(order), TEXT_CHUNK):
+                tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
+                parts.append(self.model.encode_texts(tokens.to(self.device)).pooled)
+        result = _stack(parts)
+        result[order] = result.copy()
+        return result
+
+
+class _evaluating:  # noqa: N801 (used as a context manager, like torch.no_grad)
+    """Evaluation mode without gradients, and back."""
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self.model, self.before = model, model.training
+        self.no_grad = torch.no_grad()
+
+    def __enter__(self) -> None:
+        self.model.eval()
+        self.no_grad.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.no_grad.__exit__(*error)
+        self.model.train(self.before)
+
+
+def _stack(parts: Sequence[torch.Tensor]) -> Float32:
+    if not parts:
+        return np.zeros((0, 0), dtype=np.float32)
+    return torch.cat(list(parts)).float().cpu().numpy()
+
+
+class Run(Towers):
+    """A trained run. Use :func:`load_run`.
+
+    Attributes:
+        folder: of the run.
+        description: what it was made from.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        description: RunDescription,
+        *,
+        model: EmbeddingModel,
+        vocabulary: Vocabulary,
+        device: torch.device,
+    ) -> None:
+        super().__init__(
+            model=model,
+            vocabulary=vocabulary,
+            device=device,
+            max_regions=description.config.max_regions,
+        )
+        self.folder, self.description = folder, description
+
+    @property
+    def model_name(self) -> str:
+        return self.description.config.model
+
+    @property
+    def regions(self) -> Path:
+        return self.description.regions
+
+    @property
+    def captions(self) -> Path:
+        return self.description.captions
+
+    def check_store(self, store: RegionStore) -> None:
+        """Refuse a store whose features are not of the kind that the run was trained on.
+
+        Raises:
+            DataError: names what differs.
+        """
+        check_provenance(self.description.provenance, store, f"the run {self.folder.name}")
+
+
+def check_provenance(expected: Provenance, store: RegionStore, what: str) -> None:
+    """Raise DataError when a store's features differ in origin from ``expected``."""
+    found = store.provenance
+    different = [
+        name
+        for name in sorted({*expected.settings, *found.settings})
+        if expected.settings.get(name) != found.settings.get(name)
+    ]
+    if expected.detector != found.detector:
+        different.insert(0, "detector")
+    elif expected.weights_sha256 != found.weights_sha256:
+        different.insert(0, "weights")
+    if different:
+        raise DataError(
+            f"the regions in {store.path} differ from those of {what} in {', '.join(different)}",
+            "extract them with the same detector and settings",
+        )
+
+
+def load_run(folder: Path, *, device: str = "cpu") -> Run:
+    """Load a run's best weights.
+
+    Args:
+        folder: of the run.
+        device: as torch names it.
+
+    Raises:
+        DataError: if a file of the run is missing, damaged, or does not fit the others.
+    """
+    description = RunDescription.read(folder)
+    vocabulary = _read_vocabulary(folder / VOCABULARY)
+    model = build_model(
+        description.config, Sizes(features=description.feature_size, words=len(vocabulary))
+    )
+    load_weights(folder / WEIGHTS, model)
+    target = torch.device(device)
+    return Run(folder, description, model=model.to(target), vocabulary=vocabulary, device=target)
+
+
+def _read_vocabulary(path: Path) -> Vocabulary:
+    content = _read_json(path)
+    words = content.get("words") if isinstance(content, dict) else None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise DataError(f"{path} is damaged: it holds no list of words", "train the run again")
+    return Vocabulary(words)
+
+
+def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
+    """Write ``vocabulary.json``: the words in row order, without the specials."""
+    text = json.dumps({"words": list(vocabulary.words[2:])}, ensure_ascii=False, indent=0)
+    (folder / VOCABULARY).write_text(text + "\n", encoding="utf-8")

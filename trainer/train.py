@@ -1,0 +1,331 @@
+"""Train one run: from a store, captions and annotations to a run folder.
+
+Read top to bottom: ``train`` is the recipe, the functions below it are its steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.optim import AdamW
+
+from trainer.build import Sizes, build_cca, build_model, build_objective
+from trainer.checkpoint import (
+    STATE,
+    WEIGHTS,
+    Position,
+    check_fingerprint,
+    load_state,
+    save_state,
+    save_weights,
+    seed_everything,
+)
+from trainer.config import TrainConfig
+from trainer.data import BatchDataset, Teacher, TrainingData
+from trainer.device import make_accelerator
+from trainer.evaluate import EvaluationResult, choose_split, evaluate_images
+from trainer.interrupt import deferred_interruption
+from trainer.logging import Event, Logger
+from trainer.loop import Step, train_steps, warmup_cosine
+from trainer.models.base import EmbeddingModel
+from trainer.models.cca import CCA
+from trainer.run import RunDescription, Towers, write_vocabulary
+from trainer.statistics import feature_statistics
+from trainer.teacher import fit_cca, make_teacher
+from weaksup.errors import DataError
+from weaksup.store import RegionStore
+from weaksup.types import VAL, Annotations, Corpus
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is; what a progress display needs before the first step.
+
+    Attributes:
+        epochs: in all.
+        total_steps: in all.
+        start_step: done already.
+        best_rsum: of the validation so far; None before the first.
+    """
+
+    epochs: int
+    total_steps: int
+    start_step: int
+    best_rsum: float | None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training came to.
+
+    Attributes:
+        best_rsum: on val; NaN where the captions have no val images.
+        best_epoch: counted from 1; 0 for a closed-form model.
+        epochs: that were run.
+    """
+
+    best_rsum: float
+    best_epoch: int
+    epochs: int
+
+
+def train(
+    *,
+    config: TrainConfig,
+    store: RegionStore,
+    corpus: Corpus,
+    annotations: Annotations,
+    description: RunDescription,
+    folder: Path,
+    resume: bool,
+    make_logger: Callable[[Plan], Logger],
+) -> TrainingResult:
+    """Train a run and leave its best weights in ``folder``.
+
+    Args:
+        config: every setting.
+        store: open region store.
+        corpus: with splits, and with the ids of the store (``match_ids``).
+        annotations: which captions are kept.
+        description: written to ``folder`` as ``config.json``.
+        folder: of the run; made if need be.
+        resume: go on from the folder's ``last.pt``.
+        make_logger: called once with the run's plan.
+
+    Raises:
+        UsageError: if the device does not exist here, or cannot do the precision.
+        KeyboardInterrupt: on SIGINT or SIGTERM, after the state has been saved.
+        DataError: if the data do not fit one another, or the state to resume is of another run.
+        DivergedError: if a loss is not finite.
+    """
+    # First what may be refused: a folder is written only for a run that can begin.
+    accelerator = make_accelerator(device=config.device, precision=config.precision)
+    seed_everything(config.seed)
+    data = TrainingData.build(
+        store,
+        corpus,
+        annotations,
+        # A baseline is what the gold pairs alone give: un-annotated images add not even a word.
+        unannotated=config.model == "a3vse",
+        semantics_threshold=config.semantics.threshold,
+        semantics_attributes=config.semantics.attributes,
+        min_count=config.text.min_count,
+    )
+    model = build_model(config, Sizes(features=store.feature_size, words=len(data.vocabulary)))
+    # A statistic leaks too: it is of what the model may learn from, and of nothing else.
+    model.standardizer.set(*feature_statistics(store, data.rows, max_regions=config.max_regions))
+    fingerprint = run_fingerprint(config, store, corpus, annotations)
+    if resume:
+        # Before anything in the folder is overwritten.
+        check_fingerprint(folder / STATE, fingerprint)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(folder, data.vocabulary)
+    description.write(folder)
+    validate = _validator(config, store, corpus, data, model)
+    if isinstance(model, CCA):
+        return _fit(model, config, data, folder, validate, make_logger)
+    return _descend(
+        model,
+        config,
+        data,
+        folder,
+        validate,
+        make_logger,
+        accelerator=accelerator,
+        resume=resume,
+        fingerprint=fingerprint,
+    )
+
+
+def run_fingerprint(
+    config: TrainConfig, store: RegionStore, corpus: Corpus, annotations: Annotations
+) -> dict[str, str]:
+    """What a run is made from, by name; a run resumes only with equal ones."""
+    kept = json.dumps(asdict(annotations), sort_keys=True).encode()
+    return {
+        "settings": config.model_dump_json(),
+        "regions": store.fingerprint,
+        "captions": corpus.fingerprint,
+        "annotations": hashlib.sha256(kept).hexdigest(),
+    }
+
+
+def _validator(
+    config: TrainConfig,
+    store: RegionStore,
+    corpus: Corpus,
+    data: TrainingData,
+    model: EmbeddingModel,
+) -> Callable[[], EvaluationResult | None]:
+    """A function that evaluates on val; it gives None where there is no val image."""
+    try:
+        images = choose_split(corpus, store, VAL).images
+    except DataError:
+        return lambda: None
+
+    def validate() -> EvaluationResult:
+        towers = Towers(
+            model=model,
+            vocabulary=data.vocabulary,
+            device=next(iter(model.state_dict().values())).device,
+            max_regions=config.max_regions,
+        )
+        return evaluate_images(towers, store, images)
+
+    return validate
+
+
+def _fit(
+    model: CCA,
+    config: TrainConfig,
+    data: TrainingData,
+    folder: Path,
+    validate: Callable[[], EvaluationResult | None],
+    make_logger: Callable[[Plan], Logger],
+) -> TrainingResult:
+    """The closed form: no steps, no state to resume."""
+    logger = make_logger(Plan(epochs=1, total_steps=1, start_step=0, best_rsum=None))
+    correlations = fit_cca(model, data, max_regions=config.max_regions)
+    values = {
+        "correlation/first": float(correlations[0]),
+        "correlation/last": float(correlations[-1]),
+    }
+    logger.log(Event("step", 1, 0, values, images=data.annotated))
+    save_weights(folder / WEIGHTS, model)
+    result = validate()
+    if result is not None:
+        logger.log(Event("val", 1, 0, _figures(result)))
+    logger.close()
+    return TrainingResult(math.nan if result is None else result.rsum, 0, 1)
+
+
+def _teacher(config: TrainConfig, data: TrainingData) -> Teacher | None:
+    """The teacher of ``loss.w_pseudo``. It learns from the gold pairs alone."""
+    if config.model != "a3vse" or not config.loss.w_pseudo:
+        return None
+    model = build_cca(config, Sizes(features=data.store.feature_size, words=len(data.vocabulary)))
+    annotated = data.rows[: data.annotated]
+    model.standardizer.set(
+        *feature_statistics(data.store, annotated, max_regions=config.max_regions)
+    )
+    return make_teacher(model, data, max_regions=config.max_regions)
+
+
+def _descend(
+    model: EmbeddingModel,
+    config: TrainConfig,
+    data: TrainingData,
+    folder: Path,
+    validate: Callable[[], EvaluationResult | None],
+    make_logger: Callable[[Plan], Logger],
+    *,
+    accelerator: Accelerator,
+    resume: bool,
+    fingerprint: dict[str, str],
+) -> TrainingResult:
+    """Gradient descent with validation, checkpoints and early stopping after every epoch."""
+    objective = build_objective(config, concept_weights=torch.from_numpy(data.semantics.weights))
+    model.to(accelerator.device)
+    objective.to(accelerator.device)
+
+    teacher = _teacher(config, data)
+
+    def batches(epoch: int) -> BatchDataset:
+        return BatchDataset(
+            data,
+            seed=config.seed,
+            epoch=epoch,
+            batch_size=config.batch_size,
+            unannotated_size=round(config.batch_size * objective.unannotated_per_gold),
+            max_regions=config.max_regions,
+            word_drop=config.text.word_drop,
+            concept_drop=config.semantics.concept_drop,
+            teacher=teacher,
+        )
+
+    steps = len(batches(0))
+    optimizer = AdamW(
+        [*model.parameters(), *objective.parameters()],
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+    )
+    schedule = warmup_cosine(optimizer, steps=config.epochs * steps, warmup=config.warmup)
+    modules = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
+    state = folder / STATE
+    position = Position()
+    if resume:
+        position = load_state(
+            state, modules=modules, fingerprint=fingerprint, device=accelerator.device
+        )
+    prepared = accelerator.prepare(optimizer)
+    start = position.epoch * steps + position.step
+    plan = Plan(
+        epochs=config.epochs,
+        total_steps=config.epochs * steps,
+        start_step=start,
+        best_rsum=position.best_rsum if position.best_epoch else None,
+    )
+    with closing(make_logger(plan)) as logger, deferred_interruption() as interruption:
+        for step in train_steps(
+            model=model,
+            objective=objective,
+            optimizer=prepared,
+            schedule=schedule,
+            accelerator=accelerator,
+            batches=batches,
+            position=position,
+            epochs=config.epochs,
+            grad_clip=config.grad_clip,
+            workers=config.workers,
+        ):
+            done = step.epoch * steps + step.step + 1
+            logger.log(Event("step", done, step.epoch, step.figures, images=step.images))
+            if step.last:
+                _finish_epoch(step, done, model, position, folder, validate, logger)
+            if step.last or interruption.requested:
+                save_state(state, modules=modules, position=position, fingerprint=fingerprint)
+            # First whether training has ended: then an interruption has come too late.
+            if config.patience and position.epoch - position.best_epoch >= config.patience:
+                break
+            if interruption.requested:
+                raise KeyboardInterrupt
+    state.unlink()
+    best = position.best_rsum if position.best_rsum >= 0 else math.nan
+    return TrainingResult(best, position.best_epoch, position.epoch)
+
+
+def _finish_epoch(
+    step: Step,
+    done: int,
+    model: EmbeddingModel,
+    position: Position,
+    folder: Path,
+    validate: Callable[[], EvaluationResult | None],
+    logger: Logger,
+) -> None:
+    """Validate and keep the best weights; without val images the last epoch is the best."""
+    result = validate()
+    if result is not None:
+        figures = _figures(result)
+        logger.log(Event("val", done, step.epoch, figures))
+        if result.rsum <= position.best_rsum:
+            return
+        position.best_rsum = result.rsum
+    position.best_epoch = position.epoch
+    save_weights(folder / WEIGHTS, model)
+
+
+def _figures(result: EvaluationResult) -> dict[str, float]:
+    return {
+        "rsum": result.rsum,
+        **{f"image_to_text/{name}": value for name, value in result.image_to_text.items()},
+        **{f"text_to_image/{name}": value for name, value in result.text_to_image.items()},
+    }

@@ -1,0 +1,119 @@
+"""The command line: one thin file a command. Nothing else imports click.
+
+Commands are imported when they are called, so that ``weaksup --help`` loads neither torch nor
+spaCy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from weaksup import __version__
+from weaksup.errors import UserError
+
+# name -> what it does, in the order in which a user needs them. The text stands here, and not
+# only in the command's own file, because listing it must not import that file.
+COMMANDS = {
+    "extract": "Detect regions and concepts in a folder of images.",
+    "subsample": "Choose which images keep their gold captions.",
+    "train": "Train a retrieval model on what the workspace holds.",
+    "evaluate": "Report Recall@K in both directions.",
+    "concepts": "Show the concept vocabulary, with counts.",
+    "demo": "Run the whole job on generated pictures, offline.",
+}
+
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"weaksup.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="weaksup")
+def weaksup() -> None:
+    """Text-image retrieval from a folder of images and captions for some of them.
+
+    \b
+    The usual order, in one folder:
+      weaksup extract --images DIR
+      weaksup subsample --ratio 0.2
+      weaksup train
+      weaksup evaluate
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every end has its exit code and no end has a traceback.
+
+    ``--debug`` (anywhere on the line) shows the traceback of an error.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    sys.exit(_run(words, debug=debug))
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    try:
+        result: Any = weaksup.main(args=words, prog_name="weaksup", standalone_mode=False)
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(error.message, error.hint, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        if debug:
+            traceback.print_exc()
+        usage = isinstance(error, click.UsageError) and error.ctx is not None
+        hint = f"see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
+        return _fail(error.format_message(), hint, error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _fail(
+            "interrupted; what was done so far is kept",
+            "run the same command again to go on from there",
+            EXIT_INTERRUPTED,
+        )
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has left: nothing is wrong, and nobody listens.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(
+            f"unexpected {type(error).__name__}: {error}",
+            "this is a defect of weaksup: please report it with the output of the same command "
+            "and --debug",
+            1,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, hint: str, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code

@@ -1,0 +1,147 @@
+"""``weaksup evaluate``: Recall@K in both directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from weaksup.cli.options import (
+    EXISTING,
+    captions_option,
+    resolve_captions,
+    stderr,
+    stdout,
+    workspace_option,
+)
+from weaksup.errors import DataError, UsageError, did_you_mean
+from weaksup.types import SPLITS, TEST
+from weaksup.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trainer.evaluate import EvaluationResult, ProtocolName
+    from trainer.run import Run
+
+COCO_5K = 5000
+
+
+@click.command("evaluate")
+@click.option("--run", metavar="DIR", help="Run to evaluate, or its name.  [default: the latest]")
+@click.option(
+    "--regions",
+    type=EXISTING,
+    metavar="FILE",
+    help="Region store, or folder of shards.  [default: the one that the run was trained on]",
+)
+@captions_option
+@click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True)
+@click.option(
+    "--protocol",
+    type=click.Choice(["auto", "full", "folds-1k"]),
+    default="auto",
+    show_default=True,
+    help="Rank among all images, or the mean of five folds of 1,000 (COCO 1K). auto is full.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the figures to FILE as well.",
+)
+@workspace_option
+def command(
+    run: str | None,
+    regions: Path | None,
+    captions: Path | None,
+    split: str,
+    protocol: ProtocolName,
+    json_file: Path | None,
+    workspace_folder: Path | None,
+) -> None:
+    """Report Recall@K in both directions.
+
+    Images and captions of one split are ranked against one another, with the worst place for
+    ties. Where the captions name no test images, val is used, and the output says so.
+    """
+    from trainer.evaluate import choose_split, evaluate_images, write_evaluation
+    from trainer.run import load_run
+    from weaksup.corpora import match_ids, read_corpus
+    from weaksup.store import open_store
+
+    out, notices = stdout(), stderr()
+    workspace = Workspace.open(workspace_folder)
+    loaded = load_run(_run_folder(workspace, run))
+    captions_file = (
+        resolve_captions(workspace, captions, notices)
+        if captions is not None
+        else _recorded(loaded.captions, loaded, option="--captions")
+    )
+    store = open_store(regions or _recorded(loaded.regions, loaded, option="--regions"))
+    loaded.check_store(store)
+    corpus = match_ids(read_corpus(captions_file), store.ids)
+    chosen = choose_split(corpus, store, split)
+    for note in (*corpus.notes, *chosen.notes):
+        notices.print(f"note: {note}", markup=False)
+    with notices.status(f"ranking {len(chosen.images):,} images"):
+        result = evaluate_images(loaded, store, chosen.images, protocol=protocol)
+    report = result.report(split=chosen.name, model=loaded.model_name, run=loaded.folder.name)
+    written = loaded.folder / f"evaluation-{chosen.name}.json"
+    for file in (written, json_file):
+        if file is not None:
+            write_evaluation(file, report)
+    _show(out, result, loaded, chosen.name)
+    out.print(f"written: {written}", markup=False)
+    if protocol == "auto" and result.images == COCO_5K:
+        out.print("next: `weaksup evaluate --protocol folds-1k` gives the 1K figure")
+    else:
+        other = "cca" if loaded.model_name != "cca" else "a3vse"
+        out.print(f"next: `weaksup train --model {other}` trains a model to compare it with")
+
+
+def _run_folder(workspace: Workspace, given: str | None) -> Path:
+    """The run that is named by its folder, or by its name in the workspace; else the latest."""
+    if given is None:
+        return workspace.latest_run()
+    for folder in (Path(given), workspace.runs / given):
+        if folder.is_dir():
+            return folder
+    names = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
+    nearest = did_you_mean(given, names)
+    raise UsageError(
+        f"--run {given}: there is no such folder" + (f"; {nearest}" if nearest else ""),
+        f"runs in {workspace.runs}: {', '.join(names) or 'none'}",
+    )
+
+
+def _recorded(path: Path, run: Run, *, option: str) -> Path:
+    """A file that the run was trained on, if it is still there."""
+    if not path.exists():
+        raise DataError(
+            f"{path}, which the run {run.folder.name} was trained on, is gone",
+            f"name it where it is now with {option}",
+        )
+    return path
+
+
+def _show(out: Console, result: EvaluationResult, run: Run, split: str) -> None:
+    from trainer.metrics import bootstrap_interval
+
+    table = Table(title=f"{run.folder.name} ({run.model_name}) on {split}", title_justify="left")
+    table.add_column("")
+    for name in ("R@1", "R@5", "R@10", "median rank", "mean rank"):
+        table.add_column(name, justify="right")
+    for direction, metrics in (
+        ("image to text", result.image_to_text),
+        ("text to image", result.text_to_image),
+    ):
+        table.add_row(direction, *(f"{value:.1f}" for value in metrics.values()))
+    out.print(table)
+    low, high = bootstrap_interval(result.folds)
+    out.print(
+        f"rsum {result.rsum:.1f} (95 % bootstrap interval over images {low:.1f} to {high:.1f})"
+    )
+    out.print(f"{result.images:,} images, {result.captions:,} captions, protocol {result.protocol}")

@@ -1,0 +1,123 @@
+"""Options and output helpers that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from weaksup.errors import DataError, UsageError
+from weaksup.workspace import Workspace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# An option's path that does not exist is wrong usage (exit 2): click checks it.
+EXISTING = click.Path(exists=True, path_type=Path)
+ANY_PATH = click.Path(path_type=Path)
+
+
+def workspace_option(function: F) -> F:
+    """``--workspace``: the folder in which the commands meet."""
+    return click.option(
+        "--workspace",
+        "workspace_folder",
+        type=ANY_PATH,
+        metavar="DIR",
+        help="Folder in which the commands meet.  [default: $WEAKSUP_WORKSPACE or "
+        "./weaksup-workspace]",
+    )(function)
+
+
+def captions_option(function: F) -> F:
+    """``--captions``: given once, remembered after."""
+    return click.option(
+        "--captions",
+        type=EXISTING,
+        metavar="FILE",
+        help="Captions: Karpathy or COCO JSON, a Flickr token file, csv or jsonl. Remembered; if "
+        "never given, looked for inside and beside the image folder.",
+    )(function)
+
+
+def resolve_captions(workspace: Workspace, given: Path | None, console: Console) -> Path:
+    """The captions file that is given, remembered or found, in this order.
+
+    Raises:
+        DataError: if there is none, or the remembered file is gone.
+    """
+    from weaksup.corpora import detect_format, find_captions, list_captions
+
+    if given is not None:
+        detect_format(given)  # a file that is no captions file must not be remembered
+        workspace.remember(captions=given)
+        return given
+    if workspace.captions is not None:
+        if not workspace.captions.exists():
+            raise DataError(
+                f"the captions file {workspace.captions} of this workspace is gone",
+                "name it again with --captions FILE",
+            )
+        return workspace.captions
+    found = find_captions(workspace.images)
+    if found is None:
+        where = ", ".join(str(path) for path in workspace.images) or str(workspace.folder)
+        raise DataError(
+            f"no captions file was found inside or beside {where}",
+            "name one with --captions FILE (Karpathy or COCO JSON, Flickr token file, csv, jsonl)",
+        )
+    console.print(f"captions: {found} (found beside the images; --captions names another)")
+    others = [str(path) for path in list_captions(workspace.images) if path != found]
+    if others:
+        console.print(f"note: captions too, and not read: {', '.join(others)}", markup=False)
+    workspace.remember(captions=found)
+    return found
+
+
+def stdout() -> Console:
+    """Results. No colours or wrapping when it is piped."""
+    return Console(soft_wrap=True)
+
+
+def stderr() -> Console:
+    """Progress and notices."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def progress(console: Console) -> Progress:
+    """A progress bar on ``console``; silent when that is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def parse_assignments(pairs: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` strings to a dict.
+
+    Raises:
+        UsageError: for an item without ``=``.
+    """
+    result = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"--set {pair}: expected KEY=VALUE", "for example --set epochs=20")
+        result[key.strip()] = value.strip()
+    return result

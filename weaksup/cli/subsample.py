@@ -1,0 +1,191 @@
+"""``weaksup subsample``: which images keep their gold captions, and what that covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from weaksup.cli.options import (
+    ANY_PATH,
+    captions_option,
+    resolve_captions,
+    stderr,
+    stdout,
+    workspace_option,
+)
+from weaksup.corpora import assign_splits, match_ids, read_corpus, write_annotations
+from weaksup.corpora.annotations import UNITS
+from weaksup.errors import UsageError
+from weaksup.store import RegionStore, open_store
+from weaksup.subsample import STRATEGIES, ImageConcepts, measure_coverage, subsample
+from weaksup.types import SPLITS, STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.workspace import Workspace
+
+# How many concepts that nothing covers are named.
+NAMED = 8
+# Below it a region's name is a guess, where the store does not say what extract took for one.
+SCORE_THRESHOLD = 0.2
+
+
+@click.command("subsample")
+@workspace_option
+@click.option(
+    "--ratio",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the training images or captions that is kept, over 0 and up to 1.",
+)
+@captions_option
+@click.option(
+    "--unit",
+    type=click.Choice(UNITS),
+    default="image",
+    show_default=True,
+    help="Keep images with all their captions, or single captions.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES.names()),
+    default="random",
+    show_default=True,
+    help="random, or coverage: the images whose concepts cover most of the rest.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice.")
+@click.option(
+    "--out",
+    type=ANY_PATH,
+    metavar="FILE",
+    help="Where to write the annotations.  [default: annotations.json in the workspace]",
+)
+def command(
+    workspace_folder: Path | None,
+    ratio: float,
+    captions: Path | None,
+    unit: str,
+    strategy: str,
+    seed: int,
+    out: Path | None,
+) -> None:
+    """Choose which images keep their gold captions.
+
+    Only the train split is chosen from. For one seed, a smaller ratio's set lies inside a larger
+    one's. With --out elsewhere, concepts.json of the workspace stays as it is.
+    """
+    if not 0 < ratio <= 1:
+        raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", "for example --ratio 0.2")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out} is a folder", "name a file")
+    workspace = Workspace.open(workspace_folder)
+    console = stdout()
+    corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
+    store = open_store(workspace.regions) if workspace.regions.exists() else None
+    readable: list[str] = []
+    concepts = None
+    if store is not None:
+        readable = [
+            name
+            for name, status in zip(store.ids, store.status, strict=True)
+            if status != STATUS_UNREADABLE
+        ]
+        corpus = match_ids(corpus, readable)
+        threshold = store.provenance.settings.get("score_threshold", SCORE_THRESHOLD)
+        concepts = ImageConcepts.of_store(store, min_score=threshold)
+    annotations = subsample(
+        corpus,
+        ratio=ratio,
+        unit=unit,
+        strategy=strategy,
+        seed=seed,
+        store_ids=readable,
+        concepts=concepts,
+    )
+    path = out or workspace.annotations
+    write_annotations(path, annotations)
+    console.print(_table(corpus, annotations))
+    lines = [*corpus.notes, *_store_lines(workspace, store)]
+    if concepts is not None:
+        lines += _coverage_lines(annotations, concepts)
+    own = path.resolve() == workspace.annotations.resolve()
+    if own and workspace.concepts.exists():
+        lines.append(_count_words(workspace.concepts, corpus, annotations))
+    lines += [f"wrote {path}", _next(None if own else path, store)]
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+def _table(corpus: Corpus, annotations: Annotations) -> Table:
+    table = Table("split", title=f"{annotations.strategy}, by {annotations.unit}")
+    for name in ("images", "captions", "images annotated", "captions kept"):
+        table.add_column(name, justify="right")
+    kept = sum(map(len, annotations.captions_kept.values()))
+    for split in SPLITS:
+        images = corpus.split(split)
+        captions = sum(len(image.captions) for image in images)
+        row = [split, f"{len(images)}", f"{captions}", "", ""]
+        if split == TRAIN:
+            annotated = len(annotations.annotated)
+            row[3] = f"{annotated} ({annotated / len(images):.1%})"
+            row[4] = f"{kept} ({kept / captions:.1%})"
+        table.add_row(*row)
+    captioned = {image.id for image in corpus.images}
+    uncaptioned = sum(name not in captioned for name in annotations.unannotated)
+    if uncaptioned:
+        table.add_row("train, no captions", f"{uncaptioned}", "0", "", "")
+    return table
+
+
+def _store_lines(workspace: Workspace, store: RegionStore | None) -> list[str]:
+    if store is not None:
+        unreadable = len(store.problems)
+        return [f"{unreadable} unreadable images are left out"] if unreadable else []
+    return [
+        f"there is no region store at {workspace.regions} yet: images that no caption names are "
+        "not known, and will not be trained on unless subsample is run again after extract"
+    ]
+
+
+def _coverage_lines(annotations: Annotations, concepts: ImageConcepts) -> list[str]:
+    coverage = measure_coverage(annotations, concepts)
+    if not coverage.concepts:
+        return ["the region store names no concepts"]
+    share = coverage.covered / coverage.concepts
+    lines = [
+        f"concepts: annotated images show {coverage.covered} of the {coverage.concepts} that "
+        f"training images show ({share:.1%})"
+    ]
+    if coverage.occurrences:
+        share = coverage.occurrences_covered / coverage.occurrences
+        lines[0] += f", and {share:.1%} of what the un-annotated ones show"
+    if coverage.missing:
+        named = ", ".join(f"{name} ({images})" for name, images in coverage.missing[:NAMED])
+        more = ", ..." if len(coverage.missing) > NAMED else ""
+        lines.append(f"in no annotated image (un-annotated images that show it): {named}{more}")
+    return lines
+
+
+def _count_words(path: Path, corpus: Corpus, annotations: Annotations) -> str:
+    """Let the kept captions, and only these, add to ``concepts.json``."""
+    # spaCy takes a second to load: not before the annotations are written.
+    from weaksup.concepts import add_caption_counts
+
+    by_id = {image.id: image.captions for image in corpus.split(TRAIN)}
+    kept = [
+        by_id[name][index]
+        for name, indices in annotations.captions_kept.items()
+        for index in indices
+    ]
+    words = add_caption_counts(path, kept)
+    return (
+        f"words: {words.matched} of {words.captions} kept captions name a concept of the detector; "
+        f"{len(words.added)} words that it does not know and {len(words.aliases)} aliases added to "
+        f"{path}"
+    )
+
+
+def _next(elsewhere: Path | None, store: RegionStore | None) -> str:
+    if store is None:
+        return "next: weaksup extract --images DIR"
+    return "next: weaksup train" + (f" --annotations {elsewhere}" if elsewhere else "")

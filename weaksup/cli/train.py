@@ -1,0 +1,209 @@
+"""``weaksup train``: a retrieval model from what the workspace holds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from weaksup.cli.options import (
+    EXISTING,
+    captions_option,
+    parse_assignments,
+    resolve_captions,
+    stderr,
+    stdout,
+    workspace_option,
+)
+from weaksup.errors import DataError, UsageError
+from weaksup.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trainer.logging import Logger
+    from trainer.train import Plan, TrainingResult
+
+
+@click.command("train")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="a3vse, vsepp, vse-infty or cca.  [default: the configuration's, or a3vse]",
+)
+@click.option("--config", type=EXISTING, metavar="FILE", help="Settings as TOML.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One setting, such as epochs=20 or loss.w_adv=0. Repeatable; wins over --config.",
+)
+@click.option("--epochs", type=int, help="The same as --set epochs=N.")
+@click.option("--seed", type=int, help="The same as --set seed=N.")
+@click.option("--name", help="Name of the run's folder.  [default: the model's name]")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run of that name.")
+@click.option(
+    "--regions",
+    type=EXISTING,
+    metavar="FILE",
+    help="Region store, or folder of shards.  [default: the workspace's]",
+)
+@captions_option
+@click.option(
+    "--annotations",
+    type=EXISTING,
+    metavar="FILE",
+    help="Which captions are kept.  [default: the workspace's]",
+)
+@workspace_option
+def command(
+    model: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    epochs: int | None,
+    seed: int | None,
+    name: str | None,
+    resume: bool,
+    regions: Path | None,
+    captions: Path | None,
+    annotations: Path | None,
+    workspace_folder: Path | None,
+) -> None:
+    """Train a retrieval model on gold captions and regional semantics.
+
+    An interrupted run goes on when the same command is given again.
+
+    \b
+    Examples:
+      weaksup train
+      weaksup train --model cca
+      weaksup train --name no-adversary --set loss.w_adv=0
+    """
+    from trainer.config import load_config
+    from trainer.run import RunDescription
+    from trainer.train import run_fingerprint, train
+    from weaksup.corpora import match_ids, read_annotations, read_corpus
+    from weaksup.store import open_store
+
+    overrides = parse_assignments(assignments)
+    given = {"epochs": epochs, "seed": seed}
+    overrides.update({key: str(value) for key, value in given.items() if value is not None})
+    settings = load_config(model=model, file=config, overrides=overrides)
+
+    notices = stderr()
+    workspace = Workspace.open(workspace_folder)
+    regions = regions or workspace.require(workspace.regions, command="extract --images DIR")
+    annotations = annotations or workspace.require(
+        workspace.annotations, command="subsample --ratio 0.2"
+    )
+    captions = resolve_captions(workspace, captions, notices)
+    store = open_store(regions)
+    corpus = match_ids(read_corpus(captions), store.ids)
+    kept = read_annotations(annotations)
+    for note in corpus.notes:
+        notices.print(f"note: {note}", markup=False)
+
+    folder, resumes = _choose_folder(
+        workspace,
+        name=name,
+        default=settings.model,
+        resume=resume,
+        fingerprint=run_fingerprint(settings, store, corpus, kept),
+    )
+    if resumes:
+        notices.print(f"resuming {folder}", markup=False)
+    result = train(
+        config=settings,
+        store=store,
+        corpus=corpus,
+        annotations=kept,
+        description=RunDescription(
+            config=settings,
+            regions=regions.resolve(),
+            captions=captions.resolve(),
+            annotations=annotations.resolve(),
+            provenance=store.provenance,
+            feature_size=store.feature_size,
+        ),
+        folder=folder,
+        resume=resumes,
+        make_logger=lambda plan: _loggers(plan, folder, notices),
+    )
+    _report(result, folder)
+
+
+def _choose_folder(
+    workspace: Workspace,
+    *,
+    name: str | None,
+    default: str,
+    resume: bool,
+    fingerprint: dict[str, str],
+) -> tuple[Path, bool]:
+    """The run's folder, and whether a run in it is to be resumed.
+
+    A named run is resumed if it was interrupted and made from the same things; without a name,
+    the first of ``a3vse``, ``a3vse-2``, ... that is free or can be resumed is taken.
+    """
+    from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
+
+    if name is not None and (not name or name == ".." or Path(name).name != name):
+        raise UsageError(f"--name {name!r} is no folder name", "use a name without slashes")
+    names = [name] if name else map("-".join, _numbered(default))
+    for candidate in names:
+        folder = workspace.runs / candidate
+        if not (folder / "config.json").exists():
+            break
+        unfinished = (folder / STATE).exists()
+        if unfinished and (resume or read_fingerprint(folder / STATE) == fingerprint):
+            return folder, True
+        if name is not None:
+            finished = "finished" if (folder / WEIGHTS).exists() else "without any weights"
+            state = "made from other data or settings" if unfinished else finished
+            raise UsageError(
+                f"there is a run in {folder} already, {state}",
+                "choose another --name, or delete that folder",
+            )
+    if resume:
+        raise DataError(
+            f"there is no interrupted run to resume in {workspace.runs}", "leave --resume away"
+        )
+    return folder, False
+
+
+def _numbered(name: str) -> itertools.chain[tuple[str, ...]]:
+    return itertools.chain([(name,)], ((name, str(i)) for i in itertools.count(2)))
+
+
+def _loggers(plan: Plan, folder: Path, console: Console) -> Logger:
+    from trainer.live import LiveView
+    from trainer.logging import JsonlLogger, Loggers, TensorBoardLogger
+
+    resume_step = plan.start_step or None
+    return Loggers(
+        [
+            JsonlLogger(folder / "metrics.jsonl", resume_step=resume_step),
+            TensorBoardLogger(folder / "tensorboard", resume_step=resume_step),
+            LiveView(
+                console,
+                epochs=plan.epochs,
+                total_steps=plan.total_steps,
+                start_step=plan.start_step,
+                best=plan.best_rsum,
+            ),
+        ]
+    )
+
+
+def _report(result: TrainingResult, folder: Path) -> None:
+    out = stdout()
+    if result.best_epoch:
+        out.print(f"best epoch {result.best_epoch} of {result.epochs}", highlight=False)
+    if not math.isnan(result.best_rsum):
+        out.print(f"val rsum {result.best_rsum:.1f}", highlight=False)
+    out.print(f"written: {folder}", markup=False, highlight=False)
+    out.print("next: `weaksup evaluate`", highlight=False)

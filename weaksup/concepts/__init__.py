@@ -1,0 +1,51 @@
+"""Concepts: the words that regions and captions share.
+
+Importing this package is cheap; spaCy is loaded by what needs it (building a vocabulary, matching
+text), and WordNet is read once when a vocabulary is built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weaksup.concepts.file import read_concepts, write_concepts
+from weaksup.concepts.model import ATTRIBUTE, KINDS, OBJECT, Concept, Vocabulary
+from weaksup.concepts.wordnet import NOTICE as WORDNET_NOTICE
+
+if TYPE_CHECKING:
+    from weaksup.concepts.captions import CaptionWords, add_caption_counts
+    from weaksup.concepts.language import English
+    from weaksup.concepts.matcher import Matcher
+    from weaksup.concepts.vocabulary import build_vocabulary
+
+__all__ = [
+    "ATTRIBUTE",
+    "KINDS",
+    "OBJECT",
+    "WORDNET_NOTICE",
+    "CaptionWords",
+    "Concept",
+    "English",
+    "Matcher",
+    "Vocabulary",
+    "add_caption_counts",
+    "build_vocabulary",
+    "read_concepts",
+    "write_concepts",
+]
+
+_HEAVY = {
+    "CaptionWords": "captions",
+    "English": "language",
+    "Matcher": "matcher",
+    "add_caption_counts": "captions",
+    "build_vocabulary": "vocabulary",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HEAVY[name]}"), name)

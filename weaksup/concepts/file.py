@@ -1,0 +1,104 @@
+"""``concepts.json``: what a vocabulary is on disk. Neither spaCy nor NLTK is needed here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from weaksup.concepts.model import KINDS, ORIGINS, Concept, Vocabulary
+from weaksup.errors import DataError
+
+FORMAT, FORMAT_VERSION = "weaksup.concepts", 1
+
+_AGAIN = "make it again with `weaksup extract --overwrite`"
+_LISTS = ("aliases", "synonyms", "hypernyms", "caption_aliases")
+
+
+def write_concepts(path: Path, vocabulary: Vocabulary) -> None:
+    """Write ``concepts.json``; whoever reads meanwhile sees the old file or the new one, whole.
+
+    Label rows and notes are not written: they belong to one detector's run.
+    """
+    content = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "sources": vocabulary.sources,
+        "concepts": [asdict(concept) for concept in vocabulary.concepts],
+    }
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by way of a temporary one beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_concepts(path: Path) -> Vocabulary:
+    """Read ``concepts.json``.
+
+    Raises:
+        DataError: if it is missing or damaged (the message names the entry), or of another
+            version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist", "run `weaksup extract` first") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}", _AGAIN) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path} is no list of concepts (no format '{FORMAT}')", _AGAIN)
+    if content.get("version") != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has version {content.get('version')!r}; this weaksup reads version "
+            f"{FORMAT_VERSION}",
+            _AGAIN,
+        )
+    entries, sources = content.get("concepts"), content.get("sources")
+    if not isinstance(entries, list) or not isinstance(sources, dict):
+        raise DataError(f"{path} lacks its concepts or its sources", _AGAIN)
+    try:
+        concepts = tuple(_concept(row, entry) for row, entry in enumerate(entries))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", _AGAIN) from error
+    return Vocabulary(concepts=concepts, sources=sources)
+
+
+def _concept(row: int, entry: Any) -> Concept:
+    """One entry.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"concept {row} is no object")
+    known = {item.name for item in fields(Concept)}
+    wrong = sorted(known ^ set(entry))
+    if wrong:
+        raise ValueError(f"concept {row} lacks or has unknown keys: {', '.join(wrong)}")
+    lists = {key: entry[key] for key in _LISTS}
+    counts = [entry["regions"], 0 if entry["captions"] is None else entry["captions"]]
+    checks = {
+        "name": isinstance(entry["name"], str) and bool(entry["name"]),
+        "kind": entry["kind"] in KINDS,
+        "origin": entry["origin"] in ORIGINS,
+        "captions and regions": all(type(count) is int and count >= 0 for count in counts),
+        **{
+            key: isinstance(value, list) and all(isinstance(item, str) for item in value)
+            for key, value in lists.items()
+        },
+    }
+    bad = [key for key, good in checks.items() if not good]
+    if bad:
+        raise ValueError(f"concept {row} ({entry['name']!r}): bad {', '.join(bad)}")
+    return Concept(**{**entry, **{key: tuple(value) for key, value in lists.items()}})

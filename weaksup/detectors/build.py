@@ -1,0 +1,184 @@
+"""Detectors and feature models by name.
+
+Adapters are imported when they are asked for: each brings its own heavy library.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from weaksup.detectors.base import Detector, FeatureModel
+from weaksup.detectors.labels import read_labels
+from weaksup.errors import UsageError
+from weaksup.registry import Registry
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What every adapter is built from.
+
+    Attributes:
+        weights: a name that the adapter knows, or a file; None for its default.
+        labels: object names, in the order of the network's classes, where the user gives them.
+        with_features: whether region features are wanted of the detector itself.
+        score_threshold: regions score at least this, unless there are too few of them.
+        min_regions: fill up to so many regions, the whole image counted in.
+        max_regions: keep the best of more, the whole image counted in.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    weights: str | None = None
+    labels: Sequence[str] | None = None
+    with_features: bool = True
+    score_threshold: float = 0.2
+    min_regions: int = 10
+    max_regions: int = 36
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold <= 1:
+            raise UsageError(f"--score-threshold {self.score_threshold} is not between 0 and 1")
+        if not 1 <= self.min_regions <= self.max_regions:
+            raise UsageError(
+                f"--min-regions {self.min_regions} and --max-regions {self.max_regions} do not "
+                "go together",
+                "the least is 1 (the whole image), and --max-regions is not below --min-regions",
+            )
+
+
+def build_detector(
+    name: str, options: DetectorOptions, *, labels_file: Path | None = None
+) -> Detector:
+    """Build a detector.
+
+    Args:
+        name: ``auto`` or one of ``detector_names()``.
+        options: what to build it from.
+        labels_file: object names, one a line; in place of ``options.labels``.
+
+    Raises:
+        UsageError: for an unknown name or options that the adapter cannot follow.
+        DataError: for damaged weights or labels.
+        MissingDependencyError: for weights or packages that are not here.
+    """
+    if labels_file is not None:
+        options = replace(options, labels=read_labels(labels_file))
+    return _DETECTORS.get(resolve_auto() if name == AUTO else name)(options)
+
+
+def build_feature_model(
+    name: str, *, size: int, device: str = "auto", precision: str = "auto"
+) -> FeatureModel:
+    """Build a feature model from an ONNX file or a torchvision backbone's name.
+
+    Args:
+        name: a file or a name.
+        size: height and width of its input in pixels, where it leaves them open.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; an ONNX file has its own.
+
+    Raises:
+        UsageError: if ``name`` is neither a file nor a known name.
+        DataError: for damaged weights.
+        MissingDependencyError: for weights that are not here and cannot be fetched.
+    """
+    if Path(name).suffix.lower() == ".onnx" or Path(name).is_file():
+        from weaksup.detectors.feature_model import OnnxFeatureModel
+
+        return OnnxFeatureModel(Path(name), size=size, device=device)
+    from weaksup.detectors.torchvision_features import TorchvisionFeatureModel
+
+    return TorchvisionFeatureModel(name, size=size, device=device, precision=precision)
+
+
+def detector_names() -> list[str]:
+    """What can be asked for by name, beside ``auto``."""
+    return _DETECTORS.names()
+
+
+def resolve_auto() -> str:
+    """What ``auto`` means here: detectron2 if it is there, else torchvision."""
+    return "detectron2" if importlib.util.find_spec("detectron2") else "torchvision"
+
+
+_DETECTORS: Registry[Callable[[DetectorOptions], Detector]] = Registry("detector")
+
+
+@_DETECTORS.register("onnx")
+def _onnx(options: DetectorOptions) -> Detector:
+    if options.weights is None:
+        raise UsageError("the onnx detector needs a model", "name an ONNX file with --weights")
+    if options.precision not in (AUTO, "fp32"):
+        raise UsageError(
+            f"an ONNX file has its own precision, which --precision {options.precision} does not "
+            "change",
+            "leave --precision out, or convert the model",
+        )
+    from weaksup.detectors.onnx import OnnxDetector
+
+    return OnnxDetector(
+        Path(options.weights),
+        labels=options.labels,
+        with_features=options.with_features,
+        score_threshold=options.score_threshold,
+        min_regions=options.min_regions,
+        max_regions=options.max_regions,
+        device=options.device,
+    )
+
+
+@_DETECTORS.register("torchvision")
+def _torchvision(options: DetectorOptions) -> Detector:
+    from weaksup.detectors.torchvision_weights import load_torchvision_detector
+
+    return load_torchvision_detector(
+        options.weights,
+        labels=options.labels,
+        with_features=options.with_features,
+        score_threshold=options.score_threshold,
+        min_regions=options.min_regions,
+        max_regions=options.max_regions,
+        device=options.device,
+        precision=options.precision,
+    )
+
+
+@_DETECTORS.register("detectron2")
+def _detectron2(options: DetectorOptions) -> Detector:
+    from weaksup.detectors.detectron2 import load_detectron2_detector
+
+    return load_detectron2_detector(
+        options.weights,
+        labels=options.labels,
+        with_features=options.with_features,
+        score_threshold=options.score_threshold,
+        min_regions=options.min_regions,
+        max_regions=options.max_regions,
+        device=options.device,
+        precision=options.precision,
+    )
+
+
+@_DETECTORS.register("demo")
+def _demo(options: DetectorOptions) -> Detector:
+    if options.weights is not None or options.labels is not None:
+        raise UsageError(
+            "the demo detector has its own weights and labels", "leave --weights and --labels out"
+        )
+    from weaksup.detectors.demo import load_demo_detector
+
+    return load_demo_detector(
+        with_features=options.with_features,
+        score_threshold=options.score_threshold,
+        min_regions=options.min_regions,
+        max_regions=options.max_regions,
+        device=options.device,
+        precision=options.precision,
+    )

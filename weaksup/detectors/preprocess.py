@@ -1,0 +1,87 @@
+"""From a picture to what a network reads.
+
+Letters: H and W rows and columns of the picture, h and w of the network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as Pillow
+
+from weaksup.types import Float32, UInt8
+
+STRETCH, LETTERBOX = "stretch", "letterbox"
+RGB, BGR = "rgb", "bgr"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How pixels become a network's input: ``(pixel * scale - mean) / std``.
+
+    Attributes:
+        size: height and width in pixels.
+        channels: ``rgb`` or ``bgr``.
+        scale: applied first; 1 leaves 0..255.
+        mean: one number a channel, in the order of ``channels``.
+        std: likewise.
+        resize: ``stretch`` to the whole input, or ``letterbox``: keep the proportions and pad
+            on the right and at the bottom.
+        pad: grey level of the padding, 0 to 255.
+    """
+
+    size: tuple[int, int]
+    channels: str = RGB
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: str = STRETCH
+    pad: int = 114
+
+
+def zoom(recipe: Recipe, *, size: tuple[int, int]) -> tuple[float, float]:
+    """Input pixels a picture pixel: along the width, along the height.
+
+    Args:
+        recipe: of the network.
+        size: height and width of the picture in pixels.
+    """
+    width, height = _resized(recipe, size=size)
+    return width / size[1], height / size[0]
+
+
+def network_input(pixels: UInt8, recipe: Recipe) -> Float32:
+    """Resize, reorder and normalise a picture.
+
+    Args:
+        pixels: (H, W, 3) uint8, RGB.
+        recipe: what the network wants.
+
+    Returns:
+        (1, 3, h, w) float32.
+    """
+    width, height = _resized(recipe, size=(pixels.shape[0], pixels.shape[1]))
+    picture = Pillow.fromarray(pixels)
+    if picture.size != (width, height):
+        # The gap spares most of the work on pictures that are far larger than the input.
+        picture = picture.resize((width, height), Pillow.Resampling.BILINEAR, reducing_gap=3.0)
+    resized = np.asarray(picture)
+    target = np.full((1, 3, *recipe.size), recipe.pad, dtype=np.float32)
+    order = (2, 1, 0) if recipe.channels == BGR else (0, 1, 2)
+    for channel, source in enumerate(order):
+        target[0, channel, :height, :width] = resized[:, :, source]
+    for channel, (mean, std) in enumerate(zip(recipe.mean, recipe.std, strict=True)):
+        if (recipe.scale, mean, std) != (1.0, 0.0, 1.0):
+            target[0, channel] *= recipe.scale / std
+            target[0, channel] -= mean / std
+    return target
+
+
+def _resized(recipe: Recipe, *, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the picture inside the network's input."""
+    height, width = recipe.size
+    if recipe.resize == STRETCH:
+        return width, height
+    ratio = min(height / size[0], width / size[1])
+    return max(1, round(size[1] * ratio)), max(1, round(size[0] * ratio))

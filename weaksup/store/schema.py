@@ -1,0 +1,185 @@
+"""What a region store is called inside: datasets, dtypes, shapes, file names.
+
+Letters: N images, M regions of all images, D feature width, A attribute slots.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weaksup.types import Provenance
+
+FORMAT = "weaksup.regions"
+VERSION = 1
+
+IMAGE_ID = "/image/id"
+IMAGE_SIZE = "/image/size"
+IMAGE_STATUS = "/image/status"
+IMAGE_OFFSET = "/image/offset"
+VOCABULARY_OBJECT = "/vocabulary/object"
+VOCABULARY_ATTRIBUTE = "/vocabulary/attribute"
+
+SIZE_DTYPE = np.dtype("<i4")
+STATUS_DTYPE = np.dtype("u1")
+OFFSET_DTYPE = np.dtype("<i8")
+
+SHARD_NAME = re.compile(r"regions-(\d{5})-of-(\d{5})\.h5")
+JOURNAL_SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class RegionArray:
+    """One dataset with a row for each region.
+
+    Attributes:
+        field: its name in :class:`weaksup.types.Regions`.
+        dataset: its name in the file.
+        dtype: as stored, little-endian.
+        row_shape: () for a scalar, (D,), (4,) or (A,) for a vector.
+    """
+
+    field: str
+    dataset: str
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row; 0 where D or A is 0."""
+        return self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64))
+
+
+def region_arrays(*, feature_size: int, attribute_slots: int) -> tuple[RegionArray, ...]:
+    """The datasets under ``/region``, in the order in which they are written."""
+    return (
+        RegionArray("boxes", "/region/box", np.dtype("<f4"), (4,)),
+        RegionArray("features", "/region/feature", np.dtype("<f2"), (feature_size,)),
+        RegionArray("scores", "/region/score", np.dtype("<f2"), ()),
+        RegionArray("objects", "/region/object", np.dtype("<i4"), ()),
+        RegionArray("attributes", "/region/attribute", np.dtype("<i4"), (attribute_slots,)),
+    )
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """What a store holds apart from the regions: known before the first image is read."""
+
+    ids: tuple[str, ...]
+    feature_size: int
+    attribute_slots: int
+    objects: tuple[str, ...]
+    attributes: tuple[str, ...]
+    provenance: Provenance
+
+    def arrays(self) -> tuple[RegionArray, ...]:
+        """The datasets under ``/region``."""
+        return region_arrays(feature_size=self.feature_size, attribute_slots=self.attribute_slots)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-compatible dict; :meth:`from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> StorePlan:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            KeyError, TypeError: if a field is missing or has another type.
+        """
+        return cls(
+            ids=tuple(content["ids"]),
+            feature_size=content["feature_size"],
+            attribute_slots=content["attribute_slots"],
+            objects=tuple(content["objects"]),
+            attributes=tuple(content["attributes"]),
+            provenance=Provenance(**content["provenance"]),
+        )
+
+    def differences(self, new: StorePlan) -> list[str]:
+        """What differs in ``new``, a phrase each; empty when both are the same."""
+        found = []
+        for name in ("detector", "weights_sha256"):
+            before, after = getattr(self.provenance, name), getattr(new.provenance, name)
+            if before != after:
+                found.append(f"{name} {_short(before)} is now {_short(after)}")
+        found += _setting_differences(self.provenance.settings, new.provenance.settings)
+        for name in ("feature_size", "attribute_slots"):
+            before, after = getattr(self, name), getattr(new, name)
+            if before != after:
+                found.append(f"{name} {before} is now {after}")
+        for name, before, after in (
+            ("images", self.ids, new.ids),
+            ("object names", self.objects, new.objects),
+            ("attribute names", self.attributes, new.attributes),
+        ):
+            if before != after:
+                found.append(f"{name}: {_sequence_difference(before, after)}")
+        return found
+
+
+def canonical_json(settings: Mapping[str, Any]) -> str:
+    """The one text of ``settings`` that is stored and hashed."""
+    return json.dumps(settings, sort_keys=True, ensure_ascii=False)
+
+
+def _setting_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    # Through JSON, because what was read back from a file has lists where there were tuples.
+    old, new = json.loads(canonical_json(before)), json.loads(canonical_json(after))
+    return [
+        f"setting {key} {_short(old.get(key))} is now {_short(new.get(key))}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _sequence_difference(before: Sequence[str], after: Sequence[str]) -> str:
+    old, new = set(before), set(after)
+    gone = [name for name in before if name not in new]
+    added = [name for name in after if name not in old]
+    if not gone and not added:
+        return "the same ones in another order"
+    parts = []
+    if added:
+        parts.append(f"{len(added)} new ({_short(added[0])}{', ...' if len(added) > 1 else ''})")
+    if gone:
+        parts.append(f"{len(gone)} gone ({_short(gone[0])}{', ...' if len(gone) > 1 else ''})")
+    return " and ".join(parts)
+
+
+def _short(value: object, limit: int = 40) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def journal_folder(path: Path) -> Path:
+    """Where the unfinished store ``path`` is kept: ``regions.h5.partial`` beside it."""
+    return path.with_name(path.name + JOURNAL_SUFFIX)
+
+
+def shard_path(folder: Path, index: int, shards: int) -> Path:
+    """The file of shard ``index`` (from 0) of ``shards``."""
+    return folder / f"regions-{index:05d}-of-{shards:05d}.h5"
+
+
+def shard_ranges(total: int, shards: int, group_size: int) -> list[range]:
+    """Cut ``total`` images into ``shards`` contiguous ranges of positions.
+
+    The cuts fall on multiples of ``group_size``, so that every shard forms the same batches as
+    a run without shards, and holds the same bytes. With fewer groups than shards, some are empty.
+
+    Raises:
+        ValueError: if ``shards`` or ``group_size`` is not positive.
+    """
+    if shards < 1 or group_size < 1:
+        raise ValueError(f"shards {shards} and group_size {group_size} must be positive")
+    groups = -(-total // group_size)
+    cuts = [min(total, groups * shard // shards * group_size) for shard in range(shards + 1)]
+    return [range(start, stop) for start, stop in pairwise(cuts)]

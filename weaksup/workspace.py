@@ -1,0 +1,128 @@
+"""Where each stage's files are by default, and what the user has told us once already.
+
+A workspace is a folder. ``workspace.toml`` in it remembers the image folders and the captions
+file, as absolute paths, so that the commands after the first run bare.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tomli_w
+
+from weaksup.errors import DataError, UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_FOLDER = "weaksup-workspace"
+ENVIRONMENT_VARIABLE = "WEAKSUP_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder in which the commands meet.
+
+    Attributes:
+        folder: may not exist yet.
+        images: the image folders that ``extract`` was given.
+        captions: the captions file that a command was given.
+    """
+
+    folder: Path
+    images: tuple[Path, ...] = ()
+    captions: Path | None = None
+    _known: bool = field(default=False, repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path | None = None) -> Workspace:
+        """Read the workspace at ``folder``, ``$WEAKSUP_WORKSPACE`` or ``./weaksup-workspace``.
+
+        Raises:
+            UsageError: if the path is a file.
+            DataError: if its ``workspace.toml`` cannot be read.
+        """
+        path = Path(folder or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_FOLDER)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"the workspace {path} is a file", "name a folder with --workspace")
+        memory = path / "workspace.toml"
+        if not memory.exists():
+            return cls(path)
+        try:
+            content = tomllib.loads(memory.read_text(encoding="utf-8"))
+            images = tuple(Path(str(item)) for item in content.get("images", []))
+            captions = Path(str(content["captions"])) if "captions" in content else None
+        except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, TypeError) as error:
+            raise DataError(
+                f"{memory} cannot be read: {error}",
+                "mend or delete it, and give --images and --captions again",
+            ) from error
+        return cls(path, images, captions, True)
+
+    def remember(
+        self, *, images: Sequence[Path] | None = None, captions: Path | None = None
+    ) -> Workspace:
+        """Write what is given to ``workspace.toml`` and return the workspace that knows it."""
+        new = replace(
+            self,
+            images=tuple(p.resolve() for p in images) if images is not None else self.images,
+            captions=captions.resolve() if captions is not None else self.captions,
+        )
+        if new == self and self._known:
+            return self
+        content: dict[str, object] = {"images": [str(path) for path in new.images]}
+        if new.captions is not None:
+            content["captions"] = str(new.captions)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        memory = self.folder / "workspace.toml"
+        temporary = memory.with_suffix(".toml.tmp")
+        temporary.write_text(tomli_w.dumps(content), encoding="utf-8")
+        temporary.replace(memory)
+        return replace(new, _known=True)
+
+    @property
+    def regions(self) -> Path:
+        return self.folder / "regions.h5"
+
+    @property
+    def concepts(self) -> Path:
+        return self.folder / "concepts.json"
+
+    @property
+    def annotations(self) -> Path:
+        return self.folder / "annotations.json"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def reports(self) -> Path:
+        return self.folder / "reports"
+
+    def require(self, path: Path, *, command: str) -> Path:
+        """Return ``path`` if it exists.
+
+        Raises:
+            DataError: if it does not; the hint names the command that writes it.
+        """
+        if not path.exists():
+            raise DataError(f"{path} does not exist", f"run `weaksup {command}` first")
+        return path
+
+    def latest_run(self) -> Path:
+        """The run that was written to last.
+
+        Raises:
+            DataError: if there is none.
+        """
+        runs = [path.parent for path in self.runs.glob("*/config.json")]
+        if not runs:
+            raise DataError(f"there is no run in {self.runs}", "run `weaksup train` first")
+        return max(runs, key=lambda run: (run / "config.json").stat().st_mtime_ns)
