@@ -151,10 +151,12 @@ class OnnxDetector:
             return np.zeros((len(boxes), 0), dtype=np.float32)
         levels = [level[0] for level in maps]
         size = self._description.recipe.size
-        columns = roi_align.average_maps(levels, boxes, size=size)
+        own = len(levels)
         if self._description.class_score_features:
-            scores = onnx_outputs.yolox_class_maps(heads[0], size=size)
-            columns.append(np.mean(roi_align.average_maps(scores, boxes, size=size), axis=0))
+            levels += onnx_outputs.yolox_class_maps(heads[0], size=size)
+        columns = roi_align.average_maps(levels, boxes, size=size)
+        if columns[own:]:
+            columns[own:] = [np.mean(columns[own:], axis=0)]
         return np.concatenate(columns, axis=1)
 
     def _probe(self) -> int:
