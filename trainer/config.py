@@ -79,7 +79,7 @@ class LossConfig(Section):
     w_adv: float = Field(default=0.05, ge=0, description="weight of both adversarial terms")
     overlap_power: float = Field(
         default=2.0,
-        ge=0,
+        gt=0,
         description="images that share concepts are positives to their overlap to this power",
     )
     unannotated_per_gold: float = Field(
@@ -139,7 +139,7 @@ class TrainConfig(Section):
         default="auto",
         description="auto is bf16 or fp16 where the device has it in hardware, else fp32",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, ...")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     max_regions: int = Field(
         default=36, ge=1, description="most confident regions of an image, at most"
     )
