@@ -38,7 +38,8 @@ def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
             vocabulary_size=sizes.words,
             embed_size=config.embed_size,
             word_size=config.text.word_size,
-            dropout=config.regions.dropout,
+            feature_dropout=config.regions.dropout,
+            word_dropout=config.text.dropout,
         )
     if config.model == "vse-infty":
         return VSEInfty(

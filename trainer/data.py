@@ -163,6 +163,7 @@ class TrainingData:
                 "run `weaksup subsample` again, or name the captions with --captions",
             )
         _check_held_out(corpus, annotations)
+        _check_known(store, corpus, annotations)
         known = {
             identity: row
             for row, identity in enumerate(store.ids)
@@ -208,6 +209,27 @@ def _check_held_out(corpus: Corpus, annotations: Annotations) -> None:
             f"{corpus.source}, such as {wrong[0]}",
             "run `weaksup subsample` again",
         )
+
+
+def _check_known(store: RegionStore, corpus: Corpus, annotations: Annotations) -> None:
+    """Refuse annotations of images or captions that are not there."""
+    known = set(store.ids)
+    wrong = [i for i in (*annotations.annotated, *annotations.unannotated) if i not in known]
+    if wrong:
+        raise DataError(
+            f"the annotations name {len(wrong)} images that are not in {store.path}, such as "
+            f"{wrong[0]}",
+            "run `weaksup subsample` again, after `weaksup extract`",
+        )
+    images = {image.id: image for image in corpus.images}
+    for identity, indices in annotations.captions_kept.items():
+        count = len(images[identity].captions) if identity in images else 0
+        if max(indices) >= count:
+            raise DataError(
+                f"the annotations keep caption {max(indices)} of {identity}, which has {count} in "
+                f"{corpus.source}",
+                "run `weaksup subsample` again",
+            )
 
 
 class BatchDataset(Dataset[Batch]):

@@ -249,3 +249,18 @@ def test_an_evaluation_set_has_all_captions_of_the_images_of_a_split(world):
     assert [store.ids[row] for row in found.rows] == [image.id for image in images]
     assert found.captions == [caption for image in images for caption in image.captions]
     assert found.caption_image.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+
+
+def test_annotations_of_images_that_the_store_lacks_are_refused(world):
+    given = world.annotations()
+    wrong = replace(given, unannotated=(*given.unannotated, "elsewhere/1.jpg"))
+    with pytest.raises(DataError, match=r"not in .*, such as elsewhere/1.jpg"):
+        build(world, annotations=wrong)
+
+
+def test_annotations_of_captions_that_an_image_lacks_are_refused(world):
+    given = world.annotations()
+    first = given.annotated[0]
+    wrong = replace(given, captions_kept={**given.captions_kept, first: (0, 99)})
+    with pytest.raises(DataError, match=f"keep caption 99 of {first}"):
+        build(world, annotations=wrong)

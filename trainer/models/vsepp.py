@@ -25,7 +25,8 @@ class VSEPP(EmbeddingModel):
         vocabulary_size: rows of the word embedding.
         embed_size: width of the common space.
         word_size: width of a word embedding.
-        dropout: on features and words (0 in the paper).
+        feature_dropout: on region features (0 in the paper).
+        word_dropout: on word embeddings (0 in the paper).
     """
 
     def __init__(
@@ -35,7 +36,8 @@ class VSEPP(EmbeddingModel):
         vocabulary_size: int,
         embed_size: int,
         word_size: int,
-        dropout: float,
+        feature_dropout: float,
+        word_dropout: float,
     ) -> None:
         super().__init__()
         self.standardizer = Standardizer(size=feature_size)
@@ -44,14 +46,14 @@ class VSEPP(EmbeddingModel):
             embed_size=embed_size,
             hidden_size=0,
             use_geometry=False,
-            dropout=dropout,
+            dropout=feature_dropout,
         )
         self.text = TextEncoder(
             vocabulary_size=vocabulary_size,
             word_size=word_size,
             embed_size=embed_size,
             bidirectional=False,
-            dropout=dropout,
+            dropout=word_dropout,
         )
 
     def encode_images(self, regions: RegionInputs) -> Encoded:
