@@ -47,8 +47,9 @@ format: $(INSTALLED)  ## mend style where that can be done automatically
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## measure what docs/benchmarks.md states
-	set -e; for file in benchmarks/*.py; do \
-		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
+	$(BIN)/python -m benchmarks.store_reading
+	$(BIN)/python -m benchmarks.ranking
+	$(BIN)/python -m benchmarks.extraction ../shared/flickr8k/images ../shared/models/yolox_nano.onnx
 
 clean:  ## remove .venv and all caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

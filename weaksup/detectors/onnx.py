@@ -149,14 +149,15 @@ class OnnxDetector:
         """Region features (M, D) of boxes (M, 4) in pixels of the network's input."""
         if not self._with_features:
             return np.zeros((len(boxes), 0), dtype=np.float32)
-        levels = [level[0] for level in maps]
         size = self._description.recipe.size
-        own = len(levels)
+        levels = [level[0] for level in maps]
+        scores = []
         if self._description.class_score_features:
-            levels += onnx_outputs.yolox_class_maps(heads[0], size=size)
-        columns = roi_align.average_maps(levels, boxes, size=size)
-        if columns[own:]:
-            columns[own:] = [np.mean(columns[own:], axis=0)]
+            scores = onnx_outputs.yolox_class_maps(heads[0], size=size)
+        # In one call: maps of one size share their weights.
+        columns = roi_align.average_maps([*levels, *scores], boxes, size=size)
+        if scores:
+            columns[len(levels) :] = [np.mean(columns[len(levels) :], axis=0)]
         return np.concatenate(columns, axis=1)
 
     def _probe(self) -> int:

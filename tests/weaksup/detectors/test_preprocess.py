@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from weaksup.detectors.preprocess import BGR, LETTERBOX, Recipe, network_input, zoom
 
@@ -46,3 +47,12 @@ def test_stretch_fills_the_input():
     recipe = Recipe(size=(64, 32))
     assert (network_input(np.full((10, 90, 3), 9, np.uint8), recipe) == 9).all()
     assert zoom(recipe, size=(10, 90)) == (32 / 90, 6.4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 40), (64, 32), (301, 500), (1500, 900)])
+def test_resizing_is_pillows(height, width):
+    pixels = picture(height, width)
+    got = network_input(pixels, Recipe(size=(64, 48)))[0].transpose(1, 2, 0)
+    resized = Pillow.fromarray(pixels).resize((48, 64), Pillow.Resampling.BILINEAR)
+    # Fixed-point rounding may differ by a grey level.
+    np.testing.assert_allclose(got, np.asarray(resized), atol=1)
