@@ -173,7 +173,7 @@ BASELINE: dict[str, Any] = {
     "epochs": 12,
     "lr": 5e-4,
     "embed_size": 512,
-    "text": {"dropout": 0.0, "word_drop": 0.2},
+    "text": {"dropout": 0.0, "word_drop": 0.1},
 }
 
 # What a model needs other than the defaults above, nested as in TOML.
