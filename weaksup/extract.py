@@ -106,7 +106,8 @@ def extract(
         concept_list: the user's own concepts; labels that it does not name are left out.
         shards: files to cut the store into.
         batch_size: images that are detected and committed together.
-        workers: threads; by default one for each processor that this process may use.
+        workers: threads; by default one more than processors that this process may use, for one
+            of them is always waiting for the interpreter.
         overwrite: replace a store that is there.
         progress: called after each group.
 
@@ -120,7 +121,7 @@ def extract(
     provenance = analyser.provenance(batch_size=batch_size)
     total, before = len(images), 0
     paths = _store_paths(out, shards)
-    with _quiet_pictures(), ThreadPoolExecutor(workers or processors()) as pool:
+    with _quiet_pictures(), ThreadPoolExecutor(workers or processors() + 1) as pool:
         done = 0
         for path, positions in zip(paths, shard_ranges(total, shards, batch_size), strict=True):
             part = images[positions.start : positions.stop]

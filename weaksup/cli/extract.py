@@ -108,7 +108,7 @@ SHOWN_CONCEPTS = 12
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    help="Threads.  [default: one for each processor]",
+    help="Threads.  [default: one more than processors]",
 )
 @click.option(
     "--device",

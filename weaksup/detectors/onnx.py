@@ -150,14 +150,13 @@ class OnnxDetector:
         if not self._with_features:
             return np.zeros((len(boxes), 0), dtype=np.float32)
         size = self._description.recipe.size
-        levels = [level[0] for level in maps]
-        scores = []
+        grids = []
         if self._description.class_score_features:
-            scores = onnx_outputs.yolox_class_maps(heads[0], size=size)
-        # In one call: maps of one size share their weights.
-        columns = roi_align.average_maps([*levels, *scores], boxes, size=size)
+            grids = onnx_outputs.yolox_class_grids(heads[0], size=size)
+        means = roi_align.average_maps([level[0] for level in maps], boxes, size=size, grids=grids)
+        columns, scores = means[: len(maps)], means[len(maps) :]
         if scores:
-            columns[len(levels) :] = [np.mean(columns[len(levels) :], axis=0)]
+            columns.append(np.mean(scores, axis=0)[:, 5:])
         return np.concatenate(columns, axis=1)
 
     def _probe(self) -> int:

@@ -126,15 +126,18 @@ def yolox_grid(size: tuple[int, int]) -> tuple[Float32, Float32]:
     return np.concatenate(cells), np.concatenate(strides)
 
 
-def yolox_class_maps(output: Float32, *, size: tuple[int, int]) -> list[Float32]:
-    """The class scores of every level as maps (C, rows, columns), finest first."""
-    maps, start = [], 0
+def yolox_class_grids(output: Float32, *, size: tuple[int, int]) -> list[Float32]:
+    """Every level's output as a grid (rows, columns, 5 + C), finest first: views, no copies.
+
+    The class scores are ``grid[:, :, 5:]``.
+    """
+    grids, start = [], 0
     for stride in YOLOX_STRIDES:
         height, width = size[0] // stride, size[1] // stride
-        level = output[0, start : start + height * width, 5:]
-        maps.append(level.T.reshape(-1, height, width))
-        start += height * width
-    return maps
+        stop = start + height * width
+        grids.append(output[0, start:stop].reshape(height, width, -1))
+        start = stop
+    return grids
 
 
 def _read_boxes(outputs: Sequence[Float32], description: DetectorDescription) -> Candidates:

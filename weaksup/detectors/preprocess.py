@@ -63,21 +63,23 @@ def network_input(pixels: UInt8, recipe: Recipe) -> Float32:
         (1, 3, h, w) float32.
     """
     width, height = _resized(recipe, size=(pixels.shape[0], pixels.shape[1]))
-    resized = pixels
+    # torch throughout: it lets other threads run meanwhile, which numpy does not.
+    picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     if (height, width) != pixels.shape[:2]:
         # The pixels that Pillow's bilinear resize gives, in a fraction of its time.
-        picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
         picture = F.interpolate(picture, size=(height, width), mode="bilinear", antialias=True)
-        resized = picture[0].permute(1, 2, 0).numpy()
-    target = np.full((1, 3, *recipe.size), recipe.pad, dtype=np.float32)
-    order = (2, 1, 0) if recipe.channels == BGR else (0, 1, 2)
-    for channel, source in enumerate(order):
-        target[0, channel, :height, :width] = resized[:, :, source]
+    if recipe.channels == BGR:
+        picture = picture.flip(1)
+    if (height, width) == recipe.size:
+        target = picture.to(torch.float32, memory_format=torch.contiguous_format)
+    else:
+        target = torch.full((1, 3, *recipe.size), float(recipe.pad))
+        target[:, :, :height, :width] = picture
     for channel, (mean, std) in enumerate(zip(recipe.mean, recipe.std, strict=True)):
         if (recipe.scale, mean, std) != (1.0, 0.0, 1.0):
-            target[0, channel] *= recipe.scale / std
-            target[0, channel] -= mean / std
-    return target
+            target[0, channel].mul_(recipe.scale / std).sub_(mean / std)
+    result: Float32 = target.numpy()
+    return result
 
 
 def _resized(recipe: Recipe, *, size: tuple[int, int]) -> tuple[int, int]:

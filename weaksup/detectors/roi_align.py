@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from weaksup.types import Float32
 
@@ -32,7 +32,11 @@ def average(features: Float32, boxes: Float32, *, size: tuple[int, int]) -> Floa
 
 
 def average_maps(
-    maps: Sequence[Float32], boxes: Float32, *, size: tuple[int, int]
+    maps: Sequence[Float32],
+    boxes: Float32,
+    *,
+    size: tuple[int, int],
+    grids: Sequence[Float32] = (),
 ) -> list[Float32]:
     """Average feature maps over boxes.
 
@@ -43,20 +47,25 @@ def average_maps(
         maps: each (D, H, W) float32, with any D, H and W.
         boxes: (M, 4) float32, x1 y1 x2 y2 in pixels of the picture that the maps cover.
         size: height and width of that picture in pixels.
+        grids: more maps that have their channels last, (H, W, D) float32.
 
     Returns:
-        (M, D) float32 for each map.
+        (M, D) float32 for each map, then for each grid.
     """
-    weights: dict[tuple[int, int], Float32] = {}
-    results = []
-    for features in maps:
-        depth, height, width = features.shape
-        if (height, width) not in weights:
-            rows = axis_weights(boxes[:, 1], boxes[:, 3], cells=height, scale=height / size[0])
-            columns = axis_weights(boxes[:, 0], boxes[:, 2], cells=width, scale=width / size[1])
-            grid = rows[:, :, None] * columns[:, None, :]
-            weights[height, width] = grid.reshape(len(boxes), height * width)
-        results.append(_product(weights[height, width], features.reshape(depth, height * width)))
+    cells = [(m.shape[1], m.shape[2]) for m in maps] + [(g.shape[0], g.shape[1]) for g in grids]
+    kinds = list(dict.fromkeys(cells))
+    inputs: dict[str, Float32] = {}
+    for kind, (height, width) in enumerate(kinds):
+        x1, y1, x2, y2 = boxes.T
+        inputs[f"rows{kind}"] = axis_weights(y1, y2, cells=height, scale=height / size[0])
+        inputs[f"columns{kind}"] = axis_weights(x1, x2, cells=width, scale=width / size[1])
+    # Views: nothing is copied on the way into the products.
+    for place, features in enumerate(maps):
+        inputs[f"map{place}"] = features.reshape(len(features), -1)
+    for place, features in enumerate(grids, start=len(maps)):
+        inputs[f"map{place}"] = features.reshape(-1, features.shape[-1])
+    session = _session(tuple(kinds.index(shape) for shape in cells), len(maps))
+    results: list[Float32] = session.run(None, inputs)
     return results
 
 
@@ -89,21 +98,32 @@ def axis_weights(low: Float32, high: Float32, *, cells: int, scale: float) -> Fl
     return result
 
 
-def _product(first: Float32, second: Float32) -> Float32:
-    """(M, K) times the transpose of (D, K): (M, D)."""
-    result: Float32 = _session().run(None, {"first": first, "second": second})[0]
-    return result
-
-
 @cache
-def _session() -> onnxruntime.InferenceSession:
-    matrix = TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node("Gemm", ["first", "second"], ["product"], transB=1)],
-        "product",
-        [helper.make_tensor_value_info(name, matrix, [None, None]) for name in ("first", "second")],
-        [helper.make_tensor_value_info("product", matrix, [None, None])],
-    )
+def _session(kinds: tuple[int, ...], channels_first: int) -> onnxruntime.InferenceSession:
+    """The products of all maps in one graph, so that a picture takes one call.
+
+    Args:
+        kinds: for each map, which pair of weight tables it takes; maps of one size share a pair.
+        channels_first: how many of the maps, the first ones, are (D, H*W); the others (H*W, D).
+    """
+    nodes, inputs, outputs = [], [], []
+    for kind in sorted(set(kinds)):
+        names = f"rows{kind}", f"columns{kind}"
+        inputs += [_matrix(name) for name in names]
+        nodes += [
+            helper.make_node("Unsqueeze", [names[0], "two"], [f"tall{kind}"]),
+            helper.make_node("Unsqueeze", [names[1], "one"], [f"wide{kind}"]),
+            helper.make_node("Mul", [f"tall{kind}", f"wide{kind}"], [f"grid{kind}"]),
+            helper.make_node("Flatten", [f"grid{kind}"], [f"weights{kind}"], axis=1),
+        ]
+    for place, kind in enumerate(kinds):
+        inputs.append(_matrix(f"map{place}"))
+        outputs.append(_matrix(f"mean{place}"))
+        operands = [f"weights{kind}", f"map{place}"]
+        transposed = int(place < channels_first)
+        nodes.append(helper.make_node("Gemm", operands, [f"mean{place}"], transB=transposed))
+    axes = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in _AXES]
+    graph = helper.make_graph(nodes, "averages", inputs, outputs, initializer=axes)
     # The oldest versions that have all this: any ONNX Runtime that we allow reads them.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
     options = onnxruntime.SessionOptions()
@@ -111,3 +131,10 @@ def _session() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+_AXES = (("one", 1), ("two", 2))
+
+
+def _matrix(name: str) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None])

@@ -42,6 +42,14 @@ def test_maps_of_other_scales_and_no_boxes():
     assert roi_align.average(maps[0], boxes[:0], size=(32, 32)).shape == (0, 2)
 
 
+def test_a_grid_is_a_map_with_its_channels_last():
+    maps = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    boxes = np.array([[0, 0, 40, 32], [3, 3, 9, 20]], np.float32)
+    grid = np.ascontiguousarray(maps.transpose(1, 2, 0))
+    first, second = roi_align.average_maps([maps], boxes, size=(32, 40), grids=[grid])
+    np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
 def test_every_row_of_weights_sums_to_one():
     low = np.array([0, 3, 40], np.float32)
     high = np.array([80, 3.1, 80], np.float32)
