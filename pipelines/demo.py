@@ -208,18 +208,21 @@ def make_table(workspace: Workspace) -> Table:
         f"{reports[0]['captions']:,} sentences",
         caption="supervised only: the same network without what un-annotated pictures teach",
     )
-    for name in ("captions", *(f"{way} {at}" for way in ("i2t", "t2i") for at in RECALLS), "rsum"):
+    for name in ("captions", "i2t R@1/5/10", "t2i R@1/5/10", "rsum"):
         table.add_column(name, justify="right")
     for entry, report in zip(COMPARISON, reports, strict=True):
         kept = read_annotations(
             workspace.folder / "annotations-100.json" if entry.everything else workspace.annotations
         )
-        figures = [
-            *(report["image_to_text"][at] for at in RECALLS),
-            *(report["text_to_image"][at] for at in RECALLS),
-            report["rsum"],
-        ]
-        table.add_row(entry.label, f"{kept.ratio:.0%}", *(f"{figure:.1f}" for figure in figures))
+        table.add_row(
+            entry.label,
+            f"{kept.ratio:.0%}",
+            *(
+                "/".join(f"{report[way][at]:.1f}" for at in RECALLS)
+                for way in ("image_to_text", "text_to_image")
+            ),
+            f"{report['rsum']:.1f}",
+        )
     return table
 
 

@@ -151,7 +151,7 @@ def _find(text: str) -> _Source:
             + (f": {nearest}" if nearest else ""),
             f"the default is {DEFAULT_MODEL}; your own: --weights CONFIG.yaml,WEIGHTS.pth",
         )
-    config = _read_config(path)
+    config = _read_config(path, trusted=published)
     name = str(Path(name).with_suffix("")) if published else path.stem
     if match["file"] is not None:
         file = Path(match["file"])
@@ -163,13 +163,14 @@ def _find(text: str) -> _Source:
     return _Source(name=name, config=config, weights=_named_in(config, path), published=False)
 
 
-def _read_config(path: Path) -> Any:
+def _read_config(path: Path, *, trusted: bool) -> Any:
+    """Read a configuration; ``trusted`` where it is a part of the installed package."""
     from detectron2.config import get_cfg
 
     config = get_cfg()
     try:
-        # Detectron2's own default is True: a configuration could then run any code.
-        config.merge_from_file(str(path), allow_unsafe=False)
+        # Detectron2's own default is True: a user's configuration could then run any code.
+        config.merge_from_file(str(path), allow_unsafe=trusted)
     except Exception as error:  # bad YAML or an unknown key stops it anywhere, with any exception
         raise DataError(
             f"{path} cannot be read as a configuration of detectron2: {_reason(error)}",
