@@ -246,6 +246,7 @@ class BatchDataset(Dataset[Batch]):
         unannotated_size: un-annotated images a step.
         max_regions: the most confident regions that are read; None reads all.
         word_drop: share of caption words that become unknown.
+        word_removal: share of caption words that are left out.
         concept_drop: share of concept phrases that are left out.
         teacher: whose embeddings go along; None leaves them out.
     """
@@ -260,13 +261,15 @@ class BatchDataset(Dataset[Batch]):
         unannotated_size: int,
         max_regions: int | None,
         word_drop: float,
+        word_removal: float,
         concept_drop: float,
         teacher: Teacher | None = None,
     ) -> None:
         self.data, self.teacher = data, teacher
         self.seed, self.epoch = seed, epoch
         self.max_regions = max_regions
-        self.word_drop, self.concept_drop = word_drop, concept_drop
+        self.word_drop, self.word_removal = word_drop, word_removal
+        self.concept_drop = concept_drop
         pairs = len(data.gold_captions)
         self.steps = max(1, round(pairs / batch_size))
         # An epoch shows every gold pair once; batches differ in size by one at most, so that no
@@ -308,12 +311,25 @@ class BatchDataset(Dataset[Batch]):
             regions=read_regions(data.store, data.rows[places], max_regions=self.max_regions),
             image=torch.from_numpy(data.rows[places]),
             annotated=len(gold),
-            captions=pad([_drop(caption, self.word_drop, generator) for caption in captions]),
+            captions=pad([self._alter(caption, generator) for caption in captions]),
             semantics=pad(semantics),
             concepts=torch.from_numpy(data.semantics.concepts[places]),
             teacher_images=_rows_of(teacher.images if teacher else None, places),
             teacher_captions=_rows_of(teacher.captions if teacher else None, gold),
         )
+
+    def _alter(self, words: list[int], generator: np.random.Generator) -> list[int]:
+        """A caption with some words unknown and some left out, but never without any."""
+        if not (self.word_drop or self.word_removal):
+            return words
+        kept = []
+        for word in words:
+            chance = generator.random()
+            if chance < self.word_drop:
+                kept.append(UNKNOWN)
+            elif chance >= self.word_drop + self.word_removal:
+                kept.append(word)
+        return kept or words
 
     def _sentence(self, phrases: list[str], generator: np.random.Generator) -> list[int]:
         kept = [p for p in phrases if generator.random() >= self.concept_drop] or phrases
@@ -322,12 +338,6 @@ class BatchDataset(Dataset[Batch]):
 
 def _rows_of(values: Float32 | None, rows: Int64) -> Tensor:
     return torch.zeros(len(rows), 0) if values is None else torch.from_numpy(values[rows])
-
-
-def _drop(words: list[int], share: float, generator: np.random.Generator) -> list[int]:
-    if not share:
-        return words
-    return [UNKNOWN if generator.random() < share else word for word in words]
 
 
 def read_regions(store: RegionStore, rows: Int64, *, max_regions: int | None) -> RegionInputs:

@@ -25,7 +25,9 @@ def hinge_ranking(
         hardest: the maximum over negatives (VSE++); else their sum (VSE0, its warm-up).
 
     Returns:
-        () float: the mean over positive pairs of both directions' costs.
+        () float: the sum over positive pairs of both directions' costs, as in the published code:
+        its gradients are large, so that clipping gives every step the same length, that of the
+        warm-up like that of the hardest negatives.
 
     Example:
         >>> positive = image_of_row[:, None] == image_of_caption[None, :]
@@ -37,8 +39,8 @@ def hinge_ranking(
     of_image = (margin + similarity.T[columns] - score).clamp_min(0)
     of_image = of_image.masked_fill(positive.T[columns], 0)
     if hardest:
-        return (of_text.amax(1) + of_image.amax(1)).mean()
-    return (of_text.sum(1) + of_image.sum(1)).mean()
+        return (of_text.amax(1) + of_image.amax(1)).sum()
+    return (of_text.sum(1) + of_image.sum(1)).sum()
 
 
 def info_nce(similarity: Tensor, target: Tensor, *, temperature: float | Tensor) -> Tensor:

@@ -247,6 +247,7 @@ def _descend(
             unannotated_size=round(config.batch_size * objective.unannotated_per_gold),
             max_regions=config.max_regions,
             word_drop=config.text.word_drop,
+            word_removal=config.text.word_removal,
             concept_drop=config.semantics.concept_drop,
             teacher=teacher,
         )

@@ -20,6 +20,7 @@ def dataset(data, **settings):
         "unannotated_size": 4,
         "max_regions": 4,
         "word_drop": 0.2,
+        "word_removal": 0.0,
         "concept_drop": 0.2,
     }
     return BatchDataset(data, **{**defaults, **settings})
@@ -264,3 +265,18 @@ def test_annotations_of_captions_that_an_image_lacks_are_refused(world):
     wrong = replace(given, captions_kept={**given.captions_kept, first: (0, 99)})
     with pytest.raises(DataError, match=f"keep caption 99 of {first}"):
         build(world, annotations=wrong)
+
+
+def test_removed_words_leave_the_order_of_the_others_and_never_nothing(world):
+    data = world.data()
+    shortened, whole = dataset(data, word_drop=0.0, word_removal=0.6), dataset(data, word_drop=0.0)
+    removed = 0
+    for step in range(len(whole)):
+        one, other = shortened[step].captions, whole[step].captions
+        for place in range(len(one.ids)):
+            left = one.ids[place, : one.lengths[place]].tolist()
+            rest = iter(other.ids[place, : other.lengths[place]].tolist())
+            assert left
+            assert all(word in rest for word in left)
+            removed += int(other.lengths[place] - one.lengths[place])
+    assert removed > 0

@@ -73,6 +73,7 @@ def loop(world, tiny):
                 unannotated_size=2,
                 max_regions=4,
                 word_drop=0.0,
+                word_removal=0.0,
                 concept_drop=0.0,
             ),
             position=position or Position(),

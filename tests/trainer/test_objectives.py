@@ -34,6 +34,7 @@ def prepare(world, tiny):
             unannotated_size=round(config.batch_size * objective.unannotated_per_gold),
             max_regions=config.max_regions,
             word_drop=0.0,
+            word_removal=0.0,
             concept_drop=0.0,
         )
         return built.eval(), objective.eval(), batches[0]

@@ -58,6 +58,8 @@ class VSEInfty(EmbeddingModel):
         self.region_drop = region_drop
         self.standardizer = Standardizer(size=feature_size)
         self.linear = nn.Linear(feature_size, embed_size)
+        nn.init.xavier_uniform_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
         self.mlp = _BatchNormMLP(
             size=feature_size, hidden_size=embed_size // 2, out_size=embed_size
         )
