@@ -32,6 +32,9 @@ from weaksup.types import (
     Int64,
 )
 
+# What a random stream is for is part of its key: no two streams may be one.
+GOLD_ORDER, OTHERS_ORDER, ALTERATIONS = 1, 2, 3
+
 
 @dataclass(frozen=True)
 class EvaluationSet:
@@ -274,13 +277,10 @@ class BatchDataset(Dataset[Batch]):
         self.steps = max(1, round(pairs / batch_size))
         # An epoch shows every gold pair once; batches differ in size by one at most, so that no
         # tiny last batch starves the in-batch negatives.
-        order = self._generator(0).permutation(pairs)
+        order = np.random.default_rng([seed, GOLD_ORDER, epoch]).permutation(pairs)
         self.gold = np.array_split(order, self.steps)
         others = len(data.rows) - data.annotated
         self.others = self._unannotated(others, min(unannotated_size, others))
-
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.epoch, *key])
 
     def _unannotated(self, others: int, size: int) -> list[Int64]:
         """``size`` un-annotated positions a step; all are seen before one is seen again."""
@@ -289,7 +289,10 @@ class BatchDataset(Dataset[Batch]):
         start, stop = self.epoch * self.steps * size, (self.epoch + 1) * self.steps * size
         turns = range(start // others, (stop - 1) // others + 1)
         order = np.concatenate(
-            [np.random.default_rng([self.seed, 1, turn]).permutation(others) for turn in turns]
+            [
+                np.random.default_rng([self.seed, OTHERS_ORDER, turn]).permutation(others)
+                for turn in turns
+            ]
         )
         first = start - turns.start * others
         drawn = order[first : first + self.steps * size] + self.data.annotated
@@ -301,7 +304,7 @@ class BatchDataset(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         if not 0 <= step < self.steps:
             raise IndexError(step)
-        generator = self._generator(1, step)
+        generator = np.random.default_rng([self.seed, ALTERATIONS, self.epoch, step])
         data, gold = self.data, self.gold[step]
         places = np.concatenate((data.gold_image[gold], self.others[step]))
         captions = [data.vocabulary.encode(data.gold_captions[g]) for g in gold]

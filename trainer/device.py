@@ -23,12 +23,18 @@ def make_accelerator(*, device: str, precision: str) -> Accelerator:
     if not on_cpu and device != "auto":
         _use_device(device)
     if precision == "auto":
-        precision = "fp32" if on_cpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        precision = "fp32" if on_cpu else _half()
     if on_cpu and precision == "fp16":
         raise UsageError("precision fp16 needs a GPU", "use --set precision=bf16 or fp32 on a CPU")
     # It keeps its state for the whole process: a second run of other settings would be refused.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+
+
+def _half() -> str:
+    """The reduced precision that the GPU has in hardware: older ones only emulate bf16."""
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp16"
 
 
 def _use_device(device: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -24,8 +25,8 @@ class Encoded:
 
     Attributes:
         pooled: (B, d) float32, L2-normalised: what similarity and search compare.
-        fragments: (B, L, d), regions or words before pooling.
-        weights: (B, L) float, sums to 1 over the unmasked fragments: how much each counts.
+        fragments: (B, L, d) float32, regions or words before pooling.
+        weights: (B, L) float32, sums to 1 over the unmasked fragments: how much each counts.
         mask: (B, L) bool.
     """
 
@@ -33,6 +34,11 @@ class Encoded:
     fragments: Tensor
     weights: Tensor
     mask: Tensor
+
+    @classmethod
+    def of(cls, pooled: Tensor, fragments: Tensor, weights: Tensor, mask: Tensor) -> Encoded:
+        """From what an encoder computed, in any precision and not yet normalised."""
+        return cls(F.normalize(pooled.float(), dim=-1), fragments.float(), weights.float(), mask)
 
 
 class RegionEncoder(nn.Module):
@@ -44,6 +50,7 @@ class RegionEncoder(nn.Module):
         hidden_size: width of the MLP's hidden layer; 0 leaves the MLP out.
         use_geometry: add a linear map of the box (x1 y1 x2 y2 area).
         attention_layers: transformer layers over the regions of an image.
+        heads: of each of these layers.
         dropout: on the standardised features and in the MLP.
     """
 
@@ -55,6 +62,7 @@ class RegionEncoder(nn.Module):
         hidden_size: int,
         use_geometry: bool = True,
         attention_layers: int = 0,
+        heads: int = 1,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -75,7 +83,7 @@ class RegionEncoder(nn.Module):
             nn.TransformerEncoder(
                 nn.TransformerEncoderLayer(
                     embed_size,
-                    nhead=8,
+                    nhead=heads,
                     dim_feedforward=2 * embed_size,
                     dropout=dropout,
                     batch_first=True,

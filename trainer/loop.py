@@ -130,7 +130,9 @@ def train_steps(
                 parameters = [*model.parameters(), *objective.parameters()]
                 figures["gradient_norm"] = float(accelerator.clip_grad_norm_(parameters, grad_clip))
             optimizer.step()
-            schedule.step()
+            # A step that the loss scaling of fp16 left out has not been taken.
+            if not accelerator.optimizer_step_was_skipped:
+                schedule.step()
             last = step + 1 == len(dataset)
             position.epoch, position.step = (epoch + 1, 0) if last else (epoch, step + 1)
             yield Step(epoch, step, len(dataset), len(batch.image), figures, last)

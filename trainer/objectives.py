@@ -56,6 +56,11 @@ class Losses:
         return torch.stack(list(self.terms.values())).sum()
 
 
+def _exact(batch: Batch) -> torch.autocast:
+    """Full precision, whatever the encoders ran in: in half of it many similarities are equal."""
+    return torch.autocast(batch.image.device.type, enabled=False)
+
+
 class Objective(nn.Module, ABC):
     """A loss with parameters of its own, perhaps (discriminators), that the optimizer trains."""
 
@@ -82,12 +87,13 @@ class HingeObjective(Objective):
     def forward(self, model: EmbeddingModel, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         texts = model.encode_texts(batch.captions)
-        loss = hinge_ranking(
-            (images.pooled @ texts.pooled.T).float(),
-            batch.image.unsqueeze(1) == batch.image.unsqueeze(0),
-            margin=self.margin,
-            hardest=progress.epoch >= self.warmup_epochs,
-        )
+        with _exact(batch):
+            loss = hinge_ranking(
+                images.pooled @ texts.pooled.T,
+                batch.image.unsqueeze(1) == batch.image.unsqueeze(0),
+                margin=self.margin,
+                hardest=progress.epoch >= self.warmup_epochs,
+            )
         return Losses({"gold": loss})
 
 
@@ -144,9 +150,22 @@ class AlignmentObjective(Objective):
             self.textual_fragment = Discriminator(size=embed_size)
 
     def forward(self, model: EmbeddingModel, batch: Batch, progress: Progress) -> Losses:
-        b = batch.annotated
         images = model.encode_images(batch.regions)
         captions = model.encode_texts(batch.captions)
+        read = self.weak or self.bridge or self.adversarial
+        semantics = model.encode_texts(batch.semantics) if read else None
+        with _exact(batch):
+            return self._losses(images, captions, semantics, batch, progress)
+
+    def _losses(
+        self,
+        images: Encoded,
+        captions: Encoded,
+        semantics: Encoded | None,
+        batch: Batch,
+        progress: Progress,
+    ) -> Losses:
+        b = batch.annotated
         terms: dict[str, Tensor] = {}
         info: dict[str, Tensor] = {}
         if self.gold:
@@ -159,9 +178,8 @@ class AlignmentObjective(Objective):
                 temperature=self.temperature,
                 teacher_temperature=self.teacher_temperature,
             )
-        if not (self.weak or self.bridge or self.adversarial):
+        if semantics is None:
             return Losses(terms)
-        semantics = model.encode_texts(batch.semantics)
         # An image without a concept has nothing to say, and must not be pulled anywhere.
         target = self._target(batch)
         if self.weak:

@@ -113,8 +113,7 @@ def train(
         store,
         corpus,
         annotations,
-        # A baseline is what the gold pairs alone give: un-annotated images add not even a word.
-        unannotated=config.model == "a3vse",
+        unannotated=reads_unannotated(config),
         semantics_threshold=config.semantics.threshold,
         semantics_attributes=config.semantics.attributes,
         min_count=config.text.min_count,
@@ -143,6 +142,16 @@ def train(
         resume=resume,
         fingerprint=fingerprint,
     )
+
+
+def reads_unannotated(config: TrainConfig) -> bool:
+    """Whether un-annotated images are read at all.
+
+    A baseline, and the supervised-only ablation, is what the gold pairs alone give: un-annotated
+    images add not even a word or a statistic.
+    """
+    loss = config.loss
+    return config.model == "a3vse" and bool(loss.w_weak or loss.w_pseudo or loss.w_adv)
 
 
 def run_fingerprint(
@@ -260,6 +269,8 @@ def _descend(
     )
     schedule = warmup_cosine(optimizer, steps=config.epochs * steps, warmup=config.warmup)
     modules = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
+    if accelerator.scaler is not None:
+        modules["scaler"] = accelerator.scaler
     state = folder / STATE
     position = Position()
     if resume:

@@ -77,6 +77,20 @@ def test_the_gold_term_is_info_nce_with_all_captions_of_an_image_as_positives(pr
     torch.testing.assert_close(objective(model, batch, HALFWAY).total, expected)
 
 
+@pytest.mark.parametrize("name", ["a3vse", "vsepp", "vse-infty"])
+def test_losses_are_in_full_precision_whatever_the_encoders_ran_in(prepare, name):
+    model, objective, batch = prepare(name, **({"w_pseudo": 0} if name == "a3vse" else {}))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        images = model.encode_images(batch.regions)
+        losses = objective(model, batch, HALFWAY)
+    assert images.pooled.dtype == torch.float32
+    torch.testing.assert_close(images.pooled.norm(dim=1), torch.ones(len(batch.image)))
+    exact = objective(model, batch, HALFWAY)
+    for term, value in losses.terms.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, exact.terms[term], rtol=0.05, atol=0.02)
+
+
 def test_a_weight_scales_its_term(prepare):
     terms = []
     for weight in (1, 3):

@@ -106,6 +106,13 @@ def test_unannotated_images_change_no_byte_of_a_baseline(world, once, tmp_path, 
     assert before == trained(changed, once(model), tmp_path, "after")
 
 
+def test_unannotated_images_change_no_byte_of_the_supervised_only_ablation(world, tiny, tmp_path):
+    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0, w_bridge=0)
+    before = trained(world, config, tmp_path, "before")
+    changed = world.change("unannotated", **OTHER)
+    assert before == trained(changed, config, tmp_path, "after")
+
+
 @pytest.mark.parametrize("model", MODEL_NAMES)
 @pytest.mark.parametrize("change", ["captions", "features"])
 def test_what_training_may_see_changes_the_weights(world, once, tmp_path, model, change):

@@ -8,8 +8,6 @@ The discriminators are no part of this model: only training needs them (trainer/
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-
 from trainer.encoders import Encoded, RegionEncoder, TextEncoder
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
@@ -26,7 +24,7 @@ class A3VSE(EmbeddingModel):
         embed_size: width of the common space.
         word_size: width of a word embedding.
         hidden_size: width of the region MLP; 0 leaves it out.
-        heads: attention heads of each pooling.
+        heads: attention heads of each pooling, and of each self-attention layer.
         attention_layers: self-attention layers over the regions.
         feature_dropout: on the features and in the MLP.
         word_dropout: on the word embeddings.
@@ -52,6 +50,7 @@ class A3VSE(EmbeddingModel):
             embed_size=embed_size,
             hidden_size=hidden_size,
             attention_layers=attention_layers,
+            heads=heads,
             dropout=feature_dropout,
         )
         self.region_pooling = AttentivePooling(size=embed_size, heads=heads)
@@ -67,10 +66,10 @@ class A3VSE(EmbeddingModel):
         fragments = self.regions(self.standardizer(regions))
         pooled, weights = self.region_pooling(fragments, regions.mask)
         pooled = pooled + masked_mean(fragments, regions.mask)
-        return Encoded(F.normalize(pooled, dim=-1), fragments, weights, regions.mask)
+        return Encoded.of(pooled, fragments, weights, regions.mask)
 
     def encode_texts(self, tokens: TokenBatch) -> Encoded:
         fragments = self.text(tokens)
         pooled, weights = self.text_pooling(fragments, tokens.mask)
         pooled = pooled + masked_mean(fragments, tokens.mask)
-        return Encoded(F.normalize(pooled, dim=-1), fragments, weights, tokens.mask)
+        return Encoded.of(pooled, fragments, weights, tokens.mask)

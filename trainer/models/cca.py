@@ -18,6 +18,7 @@ from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
 from trainer.pooling import masked_max, masked_mean
 from trainer.text import PAD, UNKNOWN, TokenBatch
+from weaksup.errors import DataError
 
 
 def canonical_directions(
@@ -137,14 +138,25 @@ class CCA(EmbeddingModel):
 
         Returns:
             The k canonical correlations, falling.
+
+        Raises:
+            DataError: if all images, or all captions, are alike.
         """
-        self.pooled_standardizer.set(pooled.mean(0), pooled.std(0))
+        self.pooled_standardizer.set(pooled.mean(0), pooled.std(0, correction=0))
         document_count = self._document_counts(tokens)
         self.idf.copy_(torch.log((1 + len(tokens.ids)) / (1 + document_count)) + 1)
         texts = self.tf_idf(tokens).double()
         self.text_mean.copy_(texts.mean(0))
         texts = texts - texts.mean(0)
         images = self.pooled_standardizer.scale(pooled).double()
+        for view, name in ((images, "images"), (texts, "captions")):
+            if not view.any():
+                raise DataError(
+                    f"the annotated {name} are all alike: canonical correlation needs different "
+                    "ones",
+                    "keep more captions with `weaksup subsample --ratio`, or train a3vse with "
+                    "--set loss.w_pseudo=0, which does without",
+                )
         image_axes = principal_axes(images, size=self.image_components)
         text_axes = principal_axes(texts, size=self.text_components)
         size = min(self.embed_size, image_axes.shape[1], text_axes.shape[1])
@@ -174,4 +186,4 @@ class CCA(EmbeddingModel):
 
 def _unweighted(pooled: Tensor, fragments: Tensor, mask: Tensor) -> Encoded:
     weights = mask / mask.sum(1, keepdim=True).clamp_min(1)
-    return Encoded(F.normalize(pooled, dim=-1), fragments, weights, mask)
+    return Encoded.of(pooled, fragments, weights, mask)

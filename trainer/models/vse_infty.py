@@ -84,9 +84,9 @@ class VSEInfty(EmbeddingModel):
         used = features[mask]
         fragments[mask] = (self.linear(used) + self.mlp(used)).to(fragments.dtype)
         pooled, weights = self.region_pooling(fragments, mask)
-        return Encoded(F.normalize(pooled, dim=-1), fragments, weights, mask)
+        return Encoded.of(pooled, fragments, weights, mask)
 
     def encode_texts(self, tokens: TokenBatch) -> Encoded:
         fragments = self.text(tokens)
         pooled, weights = self.text_pooling(fragments, tokens.mask)
-        return Encoded(F.normalize(pooled, dim=-1), fragments, weights, tokens.mask)
+        return Encoded.of(pooled, fragments, weights, tokens.mask)

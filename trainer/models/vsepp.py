@@ -8,7 +8,6 @@ mean over regions.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from trainer.encoders import Encoded, RegionEncoder, TextEncoder
 from trainer.inputs import RegionInputs, Standardizer
@@ -58,15 +57,14 @@ class VSEPP(EmbeddingModel):
 
     def encode_images(self, regions: RegionInputs) -> Encoded:
         fragments = self.regions(self.standardizer(regions))
-        pooled = F.normalize(masked_mean(fragments, regions.mask), dim=-1)
+        pooled = masked_mean(fragments, regions.mask)
         weights = regions.mask / regions.mask.sum(1, keepdim=True)
-        return Encoded(pooled, fragments, weights, regions.mask)
+        return Encoded.of(pooled, fragments, weights, regions.mask)
 
     def encode_texts(self, tokens: TokenBatch) -> Encoded:
         fragments = self.text(tokens)
         last = tokens.lengths - 1
         rows = torch.arange(len(last), device=last.device)
-        pooled = F.normalize(fragments[rows, last], dim=-1)
         weights = torch.zeros_like(tokens.ids, dtype=fragments.dtype)
         weights[rows, last] = 1
-        return Encoded(pooled, fragments, weights, tokens.mask)
+        return Encoded.of(fragments[rows, last], fragments, weights, tokens.mask)

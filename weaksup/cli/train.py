@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trainer.logging import Logger
+    from trainer.run import RunDescription
     from trainer.train import Plan, TrainingResult
 
 
@@ -107,10 +108,18 @@ def command(
     for note in corpus.notes:
         notices.print(f"note: {note}", markup=False)
 
+    description = RunDescription(
+        config=settings,
+        regions=regions.resolve(),
+        captions=captions.resolve(),
+        annotations=annotations.resolve(),
+        provenance=store.provenance,
+        feature_size=store.feature_size,
+    )
     folder, resumes = _choose_folder(
         workspace,
         name=name,
-        default=settings.model,
+        description=description,
         resume=resume,
         fingerprint=run_fingerprint(settings, store, corpus, kept),
     )
@@ -121,14 +130,7 @@ def command(
         store=store,
         corpus=corpus,
         annotations=kept,
-        description=RunDescription(
-            config=settings,
-            regions=regions.resolve(),
-            captions=captions.resolve(),
-            annotations=annotations.resolve(),
-            provenance=store.provenance,
-            feature_size=store.feature_size,
-        ),
+        description=description,
         folder=folder,
         resume=resumes,
         make_logger=lambda plan: _loggers(plan, folder, notices),
@@ -140,30 +142,34 @@ def _choose_folder(
     workspace: Workspace,
     *,
     name: str | None,
-    default: str,
+    description: RunDescription,
     resume: bool,
     fingerprint: dict[str, str],
 ) -> tuple[Path, bool]:
     """The run's folder, and whether a run in it is to be resumed.
 
-    A named run is resumed if it was interrupted and made from the same things; without a name,
-    the first of ``a3vse``, ``a3vse-2``, ... that is free or can be resumed is taken.
+    A named run is resumed if it was interrupted and made from the same things, or begun anew if it
+    was stopped before its first checkpoint; without a name, the first of ``a3vse``, ``a3vse-2``,
+    ... that is free or can be gone on with is taken.
     """
     from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
+    from trainer.run import RunDescription
 
     if name is not None and (not name or name == ".." or Path(name).name != name):
         raise UsageError(f"--name {name!r} is no folder name", "use a name without slashes")
-    names = [name] if name else map("-".join, _numbered(default))
+    names = [name] if name else map("-".join, _numbered(description.config.model))
     for candidate in names:
         folder = workspace.runs / candidate
-        if not (folder / "config.json").exists():
+        unfinished, trained = (folder / STATE).exists(), (folder / WEIGHTS).exists()
+        begun = (folder / "config.json").exists()
+        if not begun:
             break
-        unfinished = (folder / STATE).exists()
+        if not (unfinished or trained) and RunDescription.read(folder) == description:
+            break
         if unfinished and (resume or read_fingerprint(folder / STATE) == fingerprint):
             return folder, True
         if name is not None:
-            finished = "finished" if (folder / WEIGHTS).exists() else "without any weights"
-            state = "made from other data or settings" if unfinished else finished
+            state = "finished" if trained and not unfinished else "made from other data or settings"
             raise UsageError(
                 f"there is a run in {folder} already, {state}",
                 "choose another --name, or delete that folder",

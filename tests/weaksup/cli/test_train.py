@@ -245,3 +245,31 @@ def test_a_damaged_state_is_bad_data(train, prepared):
     code, _, err = train("--model", "a3vse", "--epochs", 1)
     assert code == 3
     assert "last.pt cannot be read" in err
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_is_begun_anew(train, prepared):
+    assert train("--epochs", 1, "--name", "mine")[0] == 0
+    folder = prepared / "runs" / "mine"
+    expected = weights(prepared, "mine")
+    for name in ("model.safetensors", "metrics.jsonl", "vocabulary.json"):
+        (folder / name).unlink()
+    code, _, err = train("--epochs", 2, "--name", "mine")
+    assert code == 2
+    assert "made from other data or settings" in err
+    assert train("--epochs", 1, "--name", "mine")[0] == 0
+    assert weights(prepared, "mine") == expected
+
+
+@pytest.mark.parametrize("model", ["cca", "a3vse"])
+def test_one_annotated_image_is_too_few_for_canonical_correlation(train, prepared, model):
+    annotations = prepared / "annotations.json"
+    content = json.loads(annotations.read_text())
+    content["unannotated"] += content["annotated"][1:]
+    content["annotated"] = content["annotated"][:1]
+    content["captions_kept"] = {content["annotated"][0]: [0]}
+    annotations.write_text(json.dumps(content))
+    code, _, err = train("--model", model, "--epochs", 1)
+    assert code == 3
+    assert "are all alike" in err
+    if model == "a3vse":
+        assert train("--epochs", 1, "--set", "loss.w_pseudo=0")[0] == 0
