@@ -15,6 +15,7 @@ from pathlib import Path
 import tomli_w
 
 from weaksup.errors import DataError, UsageError
+from weaksup.files import write_atomically
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,7 +69,11 @@ class Workspace:
     def remember(
         self, *, images: Sequence[Path] | None = None, captions: Path | None = None
     ) -> Workspace:
-        """Write what is given to ``workspace.toml`` and return the workspace that knows it."""
+        """Write what is given to ``workspace.toml`` and return the workspace that knows it.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
         new = replace(
             self,
             images=tuple(p.resolve() for p in images) if images is not None else self.images,
@@ -79,11 +84,11 @@ class Workspace:
         content: dict[str, object] = {"images": [str(path) for path in new.images]}
         if new.captions is not None:
             content["captions"] = str(new.captions)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        memory = self.folder / "workspace.toml"
-        temporary = memory.with_suffix(".toml.tmp")
-        temporary.write_text(tomli_w.dumps(content), encoding="utf-8")
-        temporary.replace(memory)
+        write_atomically(
+            self.folder / "workspace.toml",
+            tomli_w.dumps(content),
+            hint="name another folder with --workspace",
+        )
         return replace(new, _known=True)
 
     @property

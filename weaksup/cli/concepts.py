@@ -19,9 +19,9 @@ from weaksup.concepts import (
     read_concepts,
     write_concepts,
 )
-from weaksup.concepts.file import write_text
 from weaksup.concepts.model import FROM_CAPTIONS
 from weaksup.errors import UsageError
+from weaksup.files import write_atomically
 from weaksup.workspace import Workspace
 
 SUFFIXES = (".json", ".csv", ".tsv")
@@ -103,7 +103,9 @@ def _save(path: Path, concepts: Sequence[Concept], vocabulary: Vocabulary) -> No
         for concept in concepts:
             if concept.origin != FROM_CAPTIONS:
                 lines.setdefault(concept.name, {}).update(dict.fromkeys(concept.aliases))
-        write_text(path, "".join("\t".join((name, *also)) + "\n" for name, also in lines.items()))
+        write_atomically(
+            path, "".join("\t".join((name, *also)) + "\n" for name, also in lines.items())
+        )
     else:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -111,4 +113,4 @@ def _save(path: Path, concepts: Sequence[Concept], vocabulary: Vocabulary) -> No
         for c in concepts:
             captions = "" if c.captions is None else c.captions
             writer.writerow([c.name, c.kind, captions, c.regions, "|".join(c.names[1:])])
-        write_text(path, text.getvalue())
+        write_atomically(path, text.getvalue())

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from weaksup.detectors.array_pickle import read_arrays
-from weaksup.detectors.torchvision_weights import COUNTER, read_state, sha256
+from weaksup.detectors.torchvision_weights import COUNTER, read_state
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
+from weaksup.files import sha256
 
 if TYPE_CHECKING:
     from weaksup.detectors.detectron2_model import Detectron2Detector
