@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
 INSTALL = (
-    "python -m pip install 'setuptools>=70.1,<81'\n"
+    "python -m pip install 'setuptools<81'\n"
     "python -m pip install --no-build-isolation "
     "'git+https://github.com/facebookresearch/detectron2'"
 )

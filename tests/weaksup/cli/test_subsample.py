@@ -84,6 +84,12 @@ def test_coverage(store):
     assert annotations().strategy == "coverage"
 
 
+def test_coverage_chooses_among_captioned_images_alone(store, place, capsys):
+    (place / "captions.csv").unlink()
+    assert run("--strategy", "coverage") == 3
+    assert "no captions file was found" in capsys.readouterr().err
+
+
 def test_captions_beside_the_images_are_found_and_named(place, capsys):
     images = place / "images"
     images.mkdir()
