@@ -81,6 +81,8 @@ def command(
     workspace = Workspace.open(workspace_folder)
     console = stdout()
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
+    if captions is not None:
+        workspace = workspace.remember(captions=captions)
     store = open_store(workspace.regions) if workspace.regions.exists() else None
     readable: list[str] = []
     concepts = None

@@ -91,11 +91,16 @@ def test_coverage_chooses_among_captioned_images_alone(store, place, capsys):
 
 
 def test_captions_beside_the_images_are_found_and_named(place, capsys):
-    images = place / "images"
-    images.mkdir()
+    here = place / "here [red]"  # as it stands, not as rich's markup
+    images = here / "images"
+    images.mkdir(parents=True)
+    (place / "captions.csv").rename(here / "captions.csv")
     Workspace.open().remember(images=[images])
-    assert run() == 0
-    assert str(place / "captions.csv") in capsys.readouterr().err
+    # Found, not given: not remembered, but found and named each time.
+    for _ in range(2):
+        assert run() == 0
+        assert f"captions: {here / 'captions.csv'} (found" in capsys.readouterr().err
+        assert Workspace.open().captions is None
     assert len(annotations().annotated) == 2
 
 

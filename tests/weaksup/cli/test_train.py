@@ -13,6 +13,7 @@ import pytest
 
 from trainer.run import load_run
 from weaksup.cli import main
+from weaksup.workspace import Workspace
 
 # Half a second a run.
 TINY = [
@@ -245,3 +246,17 @@ def test_a_damaged_state_is_bad_data(train, prepared):
     code, _, err = train("--model", "a3vse", "--epochs", 1)
     assert code == 3
     assert "last.pt cannot be read" in err
+
+
+def test_captions_are_remembered_unless_the_annotations_are_of_others(
+    train, prepared, pictures, tmp_path
+):
+    remembered = Workspace.open().captions
+    other = pictures.captions(tmp_path / "other.csv", pictures.splits(), says={0: 1})
+    code, _, err = train("--captions", other, "--model", "cca")
+    assert code == 3
+    assert "were made from other captions" in err
+    assert Workspace.open().captions == remembered
+    again = pictures.captions(tmp_path / "again.csv", pictures.splits())
+    assert train("--captions", again, "--model", "cca")[0] == 0
+    assert Workspace.open().captions == again
