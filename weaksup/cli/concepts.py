@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from weaksup.cli.options import ANY_PATH, stderr, stdout, workspace_option
 from weaksup.concepts import (
@@ -89,7 +90,9 @@ def _table(concepts: Sequence[Concept]) -> Table:
     for concept in concepts:
         also = ", ".join(concept.names[1:])
         captions = "-" if concept.captions is None else str(concept.captions)
-        table.add_row(concept.name, concept.kind, also, captions, str(concept.regions))
+        # Names are the user's: they may hold brackets, which rich would read as markup.
+        row = (concept.name, concept.kind, also, captions, str(concept.regions))
+        table.add_row(*map(Text, row))
     return table
 
 
