@@ -63,7 +63,8 @@ class ExtractionReport:
         regions: how many regions, the whole images counted in.
         without_regions: how many images have the whole image as their only region.
         unreadable: (id, reason) of the images that could not be decoded.
-        counts: (kind, concept, number of regions), most frequent first; only what occurs.
+        counts: (kind, concept, number of regions of the score threshold or more), most frequent
+            first; only what occurs.
         notes: what the vocabulary merged or left out, a sentence each.
     """
 
@@ -319,9 +320,11 @@ def _report(
     out: Path, concepts: Path, vocabulary: Vocabulary, *, done_before: int
 ) -> ExtractionReport:
     store = open_store(out)
+    # The names of regions that only fill up an image are guesses: they count for nothing.
+    named = store.region_scores >= store.score_threshold
     counted = vocabulary.with_regions(
-        objects=_count(store.region_objects, len(vocabulary.objects)),
-        attributes=_count(store.region_attributes, len(vocabulary.attributes)),
+        objects=_count(store.region_objects[named], len(vocabulary.objects)),
+        attributes=_count(store.region_attributes[named], len(vocabulary.attributes)),
     )
     if not concepts.exists():
         write_concepts(concepts, counted)

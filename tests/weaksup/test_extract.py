@@ -124,8 +124,9 @@ def test_the_report_counts_and_names(photos, tmp_path, detector):
     assert [name for name, _ in report.unreadable] == ["broken.jpg"]
     assert report.unreadable[0][1]
     counts = {name: count for kind, name, count in report.counts if kind == "object"}
-    dogs = store.objects.index("dog")
-    assert counts.get("dog", 0) == np.count_nonzero(store.region_objects == dogs)
+    dogs = store.region_objects == store.objects.index("dog")
+    sure = store.region_scores >= 0.2
+    assert counts.get("dog", 0) == np.count_nonzero(dogs & sure)
     concepts = json.loads(report.concepts.read_text())["concepts"]
     assert {c["name"]: c["regions"] for c in concepts if c["kind"] == "object"} == {
         "person": 0,
@@ -133,6 +134,37 @@ def test_the_report_counts_and_names(photos, tmp_path, detector):
         "dog": 0,
         **counts,
     }
+
+
+class Unsure:
+    """A detector that fills up with a guess of just below the threshold."""
+
+    concurrent = True
+    objects = ("dog", "cat")
+    attributes = ("red", "blue")
+    feature_size = 1
+    provenance = Provenance("test", "0" * 64, {"score_threshold": 0.2})
+
+    def detect(self, images):
+        return [
+            Detections(
+                boxes=np.array([[0, 0, 9, 9], [1, 1, 4, 4], [2, 2, 5, 5]], np.float32),
+                features=np.ones((3, 1), np.float32),
+                # 0.2 in float16 is 0.19995: it is at the threshold for all that.
+                scores=np.array([1, 0.2, 0.19], np.float32),
+                objects=np.array([-1, 0, 1], np.int32),
+                attributes=np.array([[0], [1], [1]], np.int32),
+            )
+            for _ in images
+        ]
+
+
+def test_guesses_that_fill_up_do_not_count(photos, tmp_path):
+    report = run(photos, tmp_path, Unsure())
+    assert set(report.counts) == {
+        *(("object", "dog", 10), ("attribute", "red", 10), ("attribute", "blue", 10))
+    }
+    assert open_store(report.store).region_objects.tolist().count(1) == 10
 
 
 @pytest.mark.parametrize("workers", [1, 5])

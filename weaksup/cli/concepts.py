@@ -53,7 +53,7 @@ def command(
     """Show the concept vocabulary: concept, kind, count in captions, count in regions.
 
     `extract` makes it from what the detector can say; `subsample` adds what the kept training
-    captions say, and their counts.
+    captions say, and their counts. Regions below the score threshold do not count.
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise UsageError(

@@ -25,8 +25,6 @@ from weaksup.workspace import Workspace
 
 # How many concepts that nothing covers are named.
 NAMED = 8
-# Below it a region's name is a guess, where the store does not say what extract took for one.
-SCORE_THRESHOLD = 0.2
 
 
 @click.command("subsample")
@@ -93,8 +91,7 @@ def command(
             if status != STATUS_UNREADABLE
         ]
         corpus = match_ids(corpus, readable)
-        threshold = store.provenance.settings.get("score_threshold", SCORE_THRESHOLD)
-        concepts = ImageConcepts.of_store(store, min_score=threshold)
+        concepts = ImageConcepts.of_store(store, min_score=store.score_threshold)
     annotations = subsample(
         corpus,
         ratio=ratio,
