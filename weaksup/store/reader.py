@@ -292,6 +292,11 @@ def open_store(path: str | Path) -> RegionStore:
 
 def _shards(folder: Path) -> list[Path]:
     """The shard files of ``folder``, all of them, in order."""
+    if (folder / schema.OVERWRITING).exists():
+        raise DataError(
+            f"the store {folder} is being replaced: some of its shards are old and some are new",
+            "run the same `weaksup extract` with --overwrite again: it goes on from there",
+        )
     matches = [
         match for entry in folder.iterdir() if (match := schema.SHARD_NAME.fullmatch(entry.name))
     ]

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from weaksup.cli import main
-from weaksup.concepts import OBJECT, Concept, Vocabulary, read_concepts, write_concepts
+from weaksup.concepts import (
+    OBJECT,
+    WORDNET_NOTICE,
+    Concept,
+    Vocabulary,
+    read_concepts,
+    write_concepts,
+)
 from weaksup.corpora import read_annotations
 from weaksup.workspace import Workspace
 
@@ -132,6 +139,14 @@ def test_kept_captions_and_only_they_come_into_the_concepts(store, place):
     # The captions of annotations that are elsewhere are none of this workspace's.
     assert run("--ratio", "1", "--out", "all.json") == 0
     assert counts() == {"cat": 3, "dog": 0}
+
+
+def test_without_wordnet_it_says_so(store, place, capsys, monkeypatch):
+    monkeypatch.setenv("WEAKSUP_WORDNET", str(place / "none"))
+    path = place / "weaksup-workspace" / "concepts.json"
+    write_concepts(path, Vocabulary((Concept("cat", OBJECT),)))
+    assert run("--captions", "captions.csv") == 0
+    assert capsys.readouterr().err == f"{WORDNET_NOTICE}\n"
 
 
 def test_out(store, capsys):
