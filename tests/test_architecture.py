@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("weaksup", "trainer", "pipelines")
 
-BASE = {"weaksup.errors", "weaksup.types", "weaksup.registry", "weaksup.workspace"}
+BASE = {f"weaksup.{name}" for name in ("errors", "types", "files", "registry", "workspace")}
 PARTS = {
     f"weaksup.{name}"
     for name in ("corpora", "detectors", "concepts", "store", "attributes", "images")

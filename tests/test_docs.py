@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from trainer.config import MODEL_DEFAULTS, TrainConfig
 from weaksup.cli import weaksup
+from weaksup.detectors.detectron2 import INSTALL
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -82,3 +83,8 @@ def test_every_setting_is_described():
     expected = {*settings(TrainConfig), *flat(MODEL_DEFAULTS["vse-infty"])}
     assert described == expected
     assert MODEL_DEFAULTS["vsepp"] == MODEL_DEFAULTS["vse-infty"]
+
+
+def test_the_error_and_the_document_install_detectron2_alike():
+    blocks = [block for _, block in FENCE.findall((ROOT / "docs/detectors.md").read_text("utf-8"))]
+    assert f"{INSTALL}\n" in blocks

@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,18 @@ from weaksup.concepts import Vocabulary, build_vocabulary, write_concepts
 from weaksup.detectors.base import Detections, Detector, FeatureModel
 from weaksup.errors import UsageError
 from weaksup.images import UnreadableImage, decode
-from weaksup.store import RegionStore, RegionWriter, StoreItem, open_store, shard_path, shard_ranges
+from weaksup.store import (
+    Overwriting,
+    RegionStore,
+    RegionWriter,
+    StoreItem,
+    StorePlan,
+    check_shards,
+    finish_shards,
+    open_store,
+    shard_path,
+    shard_ranges,
+)
 from weaksup.types import (
     STATUS_NO_REGION,
     STATUS_OK,
@@ -63,8 +74,10 @@ class ExtractionReport:
         regions: how many regions, the whole images counted in.
         without_regions: how many images have the whole image as their only region.
         unreadable: (id, reason) of the images that could not be decoded.
-        counts: (kind, concept, number of regions), most frequent first; only what occurs.
+        counts: (kind, concept, number of regions of the score threshold or more), most frequent
+            first; only what occurs.
         notes: what the vocabulary merged or left out, a sentence each.
+        wordnet: whether the concepts have WordNet's synonyms and hypernyms.
     """
 
     store: Path
@@ -76,6 +89,7 @@ class ExtractionReport:
     unreadable: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, str, int], ...]
     notes: tuple[str, ...] = field(default=())
+    wordnet: bool = True
 
 
 def extract(
@@ -108,11 +122,11 @@ def extract(
         batch_size: images that are detected and committed together.
         workers: threads; by default one more than processors that this process may use, for one
             of them is always waiting for the interpreter.
-        overwrite: replace a store that is there.
+        overwrite: replace a store that is there, also one in another number of shards.
         progress: called after each group.
 
     Raises:
-        UsageError: if a store is there that was made otherwise.
+        UsageError: if a store is there that was made otherwise, or in another number of shards.
         DataError: if the concept list is bad, or the disk is full.
     """
     objects, words = list(detector.objects), list(detector.attributes) or attributes.ATTRIBUTES
@@ -120,7 +134,18 @@ def extract(
     analyser = Analyser(detector=detector, feature_model=feature_model, vocabulary=vocabulary)
     provenance = analyser.provenance(batch_size=batch_size)
     total, before = len(images), 0
-    paths = _store_paths(out, shards)
+    paths = _store_paths(out, shards, overwrite=overwrite)
+    overwriting = None
+    if overwrite and shards > 1:
+        plan = StorePlan(
+            ids=tuple(image for image, _ in images),
+            feature_size=analyser.feature_size,
+            attribute_slots=ATTRIBUTE_SLOTS,
+            objects=vocabulary.objects,
+            attributes=vocabulary.attributes,
+            provenance=provenance,
+        )
+        overwriting = Overwriting(out, plan=plan, group_size=batch_size)
     with _quiet_pictures(), ThreadPoolExecutor(workers or processors() + 1) as pool:
         done = 0
         for path, positions in zip(paths, shard_ranges(total, shards, batch_size), strict=True):
@@ -134,7 +159,7 @@ def extract(
                 attributes=vocabulary.attributes,
                 provenance=provenance,
                 group_size=batch_size,
-                overwrite=overwrite,
+                overwrite=overwrite and not (overwriting and path.name in overwriting.done),
             ) as writer:
                 before += writer.done
                 if not writer.finished:
@@ -144,8 +169,11 @@ def extract(
                     writer.append_group(group)
                     if progress is not None:
                         progress(done + writer.done, total)
-                writer.finish()
+                with overwriting.replacing(path.name) if overwriting else nullcontext():
+                    writer.finish()
                 done += len(part)
+    if shards > 1:
+        finish_shards(out, shards)
     return _report(out, concepts, vocabulary, done_before=before)
 
 
@@ -307,11 +335,13 @@ def _quiet_pictures() -> Iterator[None]:
         yield
 
 
-def _store_paths(out: Path, shards: int) -> list[Path]:
+def _store_paths(out: Path, shards: int, *, overwrite: bool) -> list[Path]:
     if shards == 1:
         return [out]
     if out.is_file():
         raise UsageError(f"{out} is a file", "with --shards, --out names a folder")
+    if not overwrite:
+        check_shards(out, shards)
     return [shard_path(out, index, shards) for index in range(shards)]
 
 
@@ -319,9 +349,11 @@ def _report(
     out: Path, concepts: Path, vocabulary: Vocabulary, *, done_before: int
 ) -> ExtractionReport:
     store = open_store(out)
+    # The names of regions that only fill up an image are guesses: they count for nothing.
+    named = store.region_scores >= store.score_threshold
     counted = vocabulary.with_regions(
-        objects=_count(store.region_objects, len(vocabulary.objects)),
-        attributes=_count(store.region_attributes, len(vocabulary.attributes)),
+        objects=_count(store.region_objects[named], len(vocabulary.objects)),
+        attributes=_count(store.region_attributes[named], len(vocabulary.attributes)),
     )
     if not concepts.exists():
         write_concepts(concepts, counted)
@@ -339,6 +371,7 @@ def _report(
         unreadable=tuple(store.problems),
         counts=tuple(ranking),
         notes=vocabulary.notes,
+        wordnet=vocabulary.sources["wordnet"] is not None,
     )
 
 

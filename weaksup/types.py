@@ -62,15 +62,6 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class Caption:
-    """One sentence about one image; ``index`` counts the captions of that image from 0."""
-
-    image: str
-    index: int
-    text: str
-
-
-@dataclass(frozen=True)
 class CaptionedImage:
     """An image of a corpus, with its captions in file order.
 

@@ -1,7 +1,8 @@
 """Where each stage's files are by default, and what the user has told us once already.
 
-A workspace is a folder. ``workspace.toml`` in it remembers the image folders and the captions
-file, as absolute paths, so that the commands after the first run bare.
+A workspace is a folder. ``workspace.toml`` in it remembers the image folders, the captions file
+and, if it is elsewhere, the region store, as absolute paths, so that the commands after the first
+run bare.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import tomli_w
 
 from weaksup.errors import DataError, UsageError
+from weaksup.files import write_atomically
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,6 +25,8 @@ else:
 
 DEFAULT_FOLDER = "weaksup-workspace"
 ENVIRONMENT_VARIABLE = "WEAKSUP_WORKSPACE"
+# What a run has before its first weights, and what makes it one that can be used.
+_RUN_CONFIG, _RUN_WEIGHTS = "config.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,13 @@ class Workspace:
         folder: may not exist yet.
         images: the image folders that ``extract`` was given.
         captions: the captions file that a command was given.
+        store: where ``extract`` last wrote the region store, if that was not inside ``folder``.
     """
 
     folder: Path
     images: tuple[Path, ...] = ()
     captions: Path | None = None
+    store: Path | None = None
     _known: bool = field(default=False, repr=False)
 
     @classmethod
@@ -58,41 +64,65 @@ class Workspace:
             content = tomllib.loads(memory.read_text(encoding="utf-8"))
             images = tuple(Path(str(item)) for item in content.get("images", []))
             captions = Path(str(content["captions"])) if "captions" in content else None
+            store = Path(str(content["regions"])) if "regions" in content else None
         except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, TypeError) as error:
             raise DataError(
                 f"{memory} cannot be read: {error}",
                 "mend or delete it, and give --images and --captions again",
             ) from error
-        return cls(path, images, captions, True)
+        return cls(path, images, captions, store, True)
 
     def remember(
-        self, *, images: Sequence[Path] | None = None, captions: Path | None = None
+        self,
+        *,
+        images: Sequence[Path] | None = None,
+        captions: Path | None = None,
+        regions: Path | None = None,
     ) -> Workspace:
-        """Write what is given to ``workspace.toml`` and return the workspace that knows it."""
+        """Write what is given to ``workspace.toml`` and return the workspace that knows it.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+        store = regions.resolve() if regions is not None else self.store
         new = replace(
             self,
             images=tuple(p.resolve() for p in images) if images is not None else self.images,
             captions=captions.resolve() if captions is not None else self.captions,
+            store=store if store != self.own_regions.resolve() else None,
         )
         if new == self and self._known:
             return self
         content: dict[str, object] = {"images": [str(path) for path in new.images]}
         if new.captions is not None:
             content["captions"] = str(new.captions)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        memory = self.folder / "workspace.toml"
-        temporary = memory.with_suffix(".toml.tmp")
-        temporary.write_text(tomli_w.dumps(content), encoding="utf-8")
-        temporary.replace(memory)
+        if new.store is not None:
+            content["regions"] = str(new.store)
+        write_atomically(
+            self.folder / "workspace.toml",
+            tomli_w.dumps(content),
+            hint="name another folder with --workspace",
+        )
         return replace(new, _known=True)
 
     @property
-    def regions(self) -> Path:
+    def own_regions(self) -> Path:
+        """Where ``extract`` writes the store if it is not told otherwise."""
         return self.folder / "regions.h5"
 
     @property
+    def regions(self) -> Path:
+        """The store that ``extract`` last wrote, wherever that is."""
+        return self.store or self.own_regions
+
+    @property
     def concepts(self) -> Path:
-        return self.folder / "concepts.json"
+        """Beside the store, whose words it holds."""
+        return self.regions.with_name("concepts.json")
+
+    @property
+    def unreadable(self) -> Path:
+        return self.folder / "unreadable.txt"
 
     @property
     def annotations(self) -> Path:
@@ -117,12 +147,33 @@ class Workspace:
         return path
 
     def latest_run(self) -> Path:
-        """The run that was written to last.
+        """The run whose weights were written last.
 
         Raises:
-            DataError: if there is none.
+            DataError: if there is none that has weights.
         """
-        runs = [path.parent for path in self.runs.glob("*/config.json")]
-        if not runs:
-            raise DataError(f"there is no run in {self.runs}", "run `weaksup train` first")
-        return max(runs, key=lambda run: (run / "config.json").stat().st_mtime_ns)
+        weights = list(self.runs.glob(f"*/{_RUN_WEIGHTS}"))
+        if weights:
+            return max(weights, key=lambda path: path.stat().st_mtime_ns).parent
+        begun = sorted(path.parent for path in self.runs.glob(f"*/{_RUN_CONFIG}"))
+        if begun:
+            raise _not_trained(begun[0])
+        raise DataError(f"there is no run in {self.runs}", "run `weaksup train` first")
+
+
+def require_trained(run: Path) -> Path:
+    """Return a run's folder if it has weights, or is no run's folder at all.
+
+    Raises:
+        DataError: if its training was begun and has no weights yet.
+    """
+    if (run / _RUN_CONFIG).exists() and not (run / _RUN_WEIGHTS).exists():
+        raise _not_trained(run)
+    return run
+
+
+def _not_trained(run: Path) -> DataError:
+    return DataError(
+        f"the run {run} is not trained yet: it has no weights",
+        "run the same `weaksup train` again",
+    )

@@ -12,7 +12,7 @@ from weaksup import attributes
 from weaksup.detectors.base import Detections
 from weaksup.detectors.feature_model import OnnxFeatureModel
 from weaksup.detectors.onnx import OnnxDetector
-from weaksup.errors import UsageError
+from weaksup.errors import DataError, UsageError
 from weaksup.extract import ATTRIBUTE_SLOTS, extract
 from weaksup.images import decode, list_images
 from weaksup.store import open_store
@@ -124,8 +124,9 @@ def test_the_report_counts_and_names(photos, tmp_path, detector):
     assert [name for name, _ in report.unreadable] == ["broken.jpg"]
     assert report.unreadable[0][1]
     counts = {name: count for kind, name, count in report.counts if kind == "object"}
-    dogs = store.objects.index("dog")
-    assert counts.get("dog", 0) == np.count_nonzero(store.region_objects == dogs)
+    dogs = store.region_objects == store.objects.index("dog")
+    sure = store.region_scores >= 0.2
+    assert counts.get("dog", 0) == np.count_nonzero(dogs & sure)
     concepts = json.loads(report.concepts.read_text())["concepts"]
     assert {c["name"]: c["regions"] for c in concepts if c["kind"] == "object"} == {
         "person": 0,
@@ -133,6 +134,37 @@ def test_the_report_counts_and_names(photos, tmp_path, detector):
         "dog": 0,
         **counts,
     }
+
+
+class Unsure:
+    """A detector that fills up with a guess of just below the threshold."""
+
+    concurrent = True
+    objects = ("dog", "cat")
+    attributes = ("red", "blue")
+    feature_size = 1
+    provenance = Provenance("test", "0" * 64, {"score_threshold": 0.2})
+
+    def detect(self, images):
+        return [
+            Detections(
+                boxes=np.array([[0, 0, 9, 9], [1, 1, 4, 4], [2, 2, 5, 5]], np.float32),
+                features=np.ones((3, 1), np.float32),
+                # 0.2 in float16 is 0.19995: it is at the threshold for all that.
+                scores=np.array([1, 0.2, 0.19], np.float32),
+                objects=np.array([-1, 0, 1], np.int32),
+                attributes=np.array([[0], [1], [1]], np.int32),
+            )
+            for _ in images
+        ]
+
+
+def test_guesses_that_fill_up_do_not_count(photos, tmp_path):
+    report = run(photos, tmp_path, Unsure())
+    assert set(report.counts) == {
+        *(("object", "dog", 10), ("attribute", "red", 10), ("attribute", "blue", 10))
+    }
+    assert open_store(report.store).region_objects.tolist().count(1) == 10
 
 
 @pytest.mark.parametrize("workers", [1, 5])
@@ -189,6 +221,59 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, detector, batched, shards)
     assert seen == [(8, 11), (11, 11)]
     assert contents(report.store) == contents(whole.store)
     assert [name for name, _ in report.unreadable] == ["broken.jpg"]
+
+
+def stop_at(number):
+    """A progress function that ends the run once so many images are done."""
+
+    def stop(done, total):
+        if done >= number:
+            raise StopNowError
+
+    return stop
+
+
+def test_an_interrupted_overwriting_of_shards_goes_on(photos, tmp_path, tiny_detector):
+    run(photos, tmp_path, OnnxDetector(tiny_detector), "shards", shards=3)
+    other = OnnxDetector(tiny_detector, score_threshold=0.3)
+    again = {"name": "shards", "shards": 3, "overwrite": True}
+    for at in (8, 11):
+        # In the second shard, and then in the third.
+        with pytest.raises(StopNowError):
+            run(photos, tmp_path, other, **again, progress=stop_at(at))
+        with pytest.raises(DataError, match="is being replaced"):
+            open_store(tmp_path / "shards")
+    report = run(photos, tmp_path, other, **again)
+    assert report.done_before == 11
+    assert contents(report.store) == contents(run(photos, tmp_path, other, "whole").store)
+    assert len(list(report.store.iterdir())) == 3
+    # That was the end of it: the next one is a new one, and so is one of another detector.
+    assert run(photos, tmp_path, other, **again).done_before == 0
+    with pytest.raises(StopNowError):
+        run(photos, tmp_path, other, **again, progress=stop_at(8))
+    assert run(photos, tmp_path, OnnxDetector(tiny_detector), **again).done_before == 0
+
+
+def test_until_the_first_shard_is_replaced_the_old_store_stays(photos, tmp_path, detector):
+    old = run(photos, tmp_path, detector, "shards", shards=2)
+    with pytest.raises(StopNowError):
+        run(photos, tmp_path, detector, "shards", shards=2, overwrite=True, progress=stop_at(4))
+    assert len(open_store(old.store)) == 11
+
+
+def test_shards_in_another_number_are_refused_or_replaced(photos, tmp_path, detector):
+    with pytest.raises(StopNowError):
+        run(photos, tmp_path, detector, "shards", shards=2, progress=stop_at(8))
+    # One finished shard and one journal.
+    before = sorted(path.name for path in (tmp_path / "shards").iterdir())
+    assert len(before) == 2
+    with pytest.raises(UsageError, match="a store in 2 files, not 3") as caught:
+        run(photos, tmp_path, detector, "shards", shards=3)
+    assert "--overwrite" in caught.value.hint
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == before
+    report = run(photos, tmp_path, detector, "shards", shards=3, overwrite=True)
+    assert contents(report.store) == contents(run(photos, tmp_path, detector, "whole").store)
+    assert {path.name[-11:] for path in report.store.iterdir()} == {"of-00003.h5"}
 
 
 def test_a_finished_store_is_left_alone_with_its_concepts(photos, tmp_path, detector):

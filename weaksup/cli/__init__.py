@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from weaksup import __version__
-from weaksup.errors import UserError
+from weaksup.errors import DataError, UserError
 
 # name -> what it does, in the order in which a user needs them. The text stands here, and not
 # only in the command's own file, because listing it must not import that file.
@@ -28,6 +28,7 @@ COMMANDS = {
     "demo": "Run the whole job on generated pictures, offline.",
 }
 
+EXIT_DATA = DataError.exit_code
 EXIT_INTERRUPTED = 130
 
 
@@ -100,6 +101,17 @@ def _run(words: list[str], *, debug: bool) -> int:
         # The reader of our output (`| head`) has left: nothing is wrong, and nobody listens.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What the commands foresee is a UserError long before: this is a disk or a folder.
+        if debug:
+            traceback.print_exc()
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(
+            f"{place}{error.strerror or error}",
+            "make room, mend the permissions, or name another place, and run the same command "
+            "again; --debug shows what was being done",
+            EXIT_DATA,
+        )
     except Exception as error:
         if debug:
             traceback.print_exc()

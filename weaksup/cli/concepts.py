@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from weaksup.cli.options import ANY_PATH, stderr, stdout, workspace_option
 from weaksup.concepts import (
@@ -19,9 +20,9 @@ from weaksup.concepts import (
     read_concepts,
     write_concepts,
 )
-from weaksup.concepts.file import write_text
 from weaksup.concepts.model import FROM_CAPTIONS
 from weaksup.errors import UsageError
+from weaksup.files import write_atomically
 from weaksup.workspace import Workspace
 
 SUFFIXES = (".json", ".csv", ".tsv")
@@ -52,7 +53,7 @@ def command(
     """Show the concept vocabulary: concept, kind, count in captions, count in regions.
 
     `extract` makes it from what the detector can say; `subsample` adds what the kept training
-    captions say, and their counts.
+    captions say, and their counts. Regions below the score threshold do not count.
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise UsageError(
@@ -89,7 +90,9 @@ def _table(concepts: Sequence[Concept]) -> Table:
     for concept in concepts:
         also = ", ".join(concept.names[1:])
         captions = "-" if concept.captions is None else str(concept.captions)
-        table.add_row(concept.name, concept.kind, also, captions, str(concept.regions))
+        # Names are the user's: they may hold brackets, which rich would read as markup.
+        row = (concept.name, concept.kind, also, captions, str(concept.regions))
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -103,7 +106,9 @@ def _save(path: Path, concepts: Sequence[Concept], vocabulary: Vocabulary) -> No
         for concept in concepts:
             if concept.origin != FROM_CAPTIONS:
                 lines.setdefault(concept.name, {}).update(dict.fromkeys(concept.aliases))
-        write_text(path, "".join("\t".join((name, *also)) + "\n" for name, also in lines.items()))
+        write_atomically(
+            path, "".join("\t".join((name, *also)) + "\n" for name, also in lines.items())
+        )
     else:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -111,4 +116,4 @@ def _save(path: Path, concepts: Sequence[Concept], vocabulary: Vocabulary) -> No
         for c in concepts:
             captions = "" if c.captions is None else c.captions
             writer.writerow([c.name, c.kind, captions, c.regions, "|".join(c.names[1:])])
-        write_text(path, text.getvalue())
+        write_atomically(path, text.getvalue())

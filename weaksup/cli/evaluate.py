@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from weaksup.cli.options import (
     EXISTING,
-    captions_option,
-    resolve_captions,
     stderr,
     stdout,
     workspace_option,
 )
 from weaksup.errors import DataError, UsageError, did_you_mean
-from weaksup.types import SPLITS, TEST
-from weaksup.workspace import Workspace
+from weaksup.types import SPLITS, TEST, TRAIN
+from weaksup.workspace import Workspace, require_trained
 
 if TYPE_CHECKING:
     from trainer.evaluate import EvaluationResult, ProtocolName
@@ -36,7 +36,13 @@ COCO_5K = 5000
     metavar="FILE",
     help="Region store, or folder of shards.  [default: the one that the run was trained on]",
 )
-@captions_option
+@click.option(
+    "--captions",
+    type=EXISTING,
+    metavar="FILE",
+    help="Captions of any known format; not remembered.  [default: those that the run was trained "
+    "on]",
+)
 @click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True)
 @click.option(
     "--protocol",
@@ -65,7 +71,8 @@ def command(
     """Report Recall@K in both directions.
 
     Images and captions of one split are ranked against one another, with the worst place for
-    ties. Where the captions name no test images, val is used, and the output says so.
+    ties. Where the captions name no test images, val is used, and the output says so. Figures on
+    other data than the run's own go to a file of their own, evaluation-SPLIT-other.json.
     """
     from trainer.evaluate import choose_split, evaluate_images, write_evaluation
     from trainer.run import load_run
@@ -75,21 +82,26 @@ def command(
     out, notices = stdout(), stderr()
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(_run_folder(workspace, run))
-    captions_file = (
-        resolve_captions(workspace, captions, notices)
-        if captions is not None
-        else _recorded(loaded.captions, loaded, option="--captions")
-    )
-    store = open_store(regions or _recorded(loaded.regions, loaded, option="--regions"))
+    captions_file = captions or _recorded(loaded.captions, loaded, option="--captions")
+    regions_file = regions or _recorded(loaded.regions, loaded, option="--regions")
+    other = _is_other(captions, loaded.captions) or _is_other(regions, loaded.regions)
+    store = open_store(regions_file)
     loaded.check_store(store)
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
     for note in (*corpus.notes, *chosen.notes):
         notices.print(f"note: {note}", markup=False)
+    if other or chosen.name == TRAIN:
+        # Otherwise training has refused every image of the split.
+        _warn_of_training_images(loaded, [image.id for image in chosen.images], notices)
     with notices.status(f"ranking {len(chosen.images):,} images"):
         result = evaluate_images(loaded, store, chosen.images, protocol=protocol)
-    report = result.report(split=chosen.name, model=loaded.model_name, run=loaded.folder.name)
-    written = loaded.folder / f"evaluation-{chosen.name}.json"
+    report = {
+        **result.report(split=chosen.name, model=loaded.model_name, run=loaded.folder.name),
+        "captions_file": str(captions_file.resolve()),
+        "regions_file": str(regions_file.resolve()),
+    }
+    written = loaded.folder / f"evaluation-{chosen.name}{'-other' if other else ''}.json"
     for file in (written, json_file):
         if file is not None:
             write_evaluation(file, report)
@@ -98,8 +110,8 @@ def command(
     if protocol == "auto" and result.images == COCO_5K:
         out.print("next: `weaksup evaluate --protocol folds-1k` gives the 1K figure")
     else:
-        other = "cca" if loaded.model_name != "cca" else "a3vse"
-        out.print(f"next: `weaksup train --model {other}` trains a model to compare it with")
+        model = "cca" if loaded.model_name != "cca" else "a3vse"
+        out.print(f"next: `weaksup train --model {model}` trains a model to compare it with")
 
 
 def _run_folder(workspace: Workspace, given: str | None) -> Path:
@@ -108,7 +120,7 @@ def _run_folder(workspace: Workspace, given: str | None) -> Path:
         return workspace.latest_run()
     for folder in (Path(given), workspace.runs / given):
         if folder.is_dir():
-            return folder
+            return require_trained(folder)
     names = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
     nearest = did_you_mean(given, names)
     raise UsageError(
@@ -127,10 +139,39 @@ def _recorded(path: Path, run: Run, *, option: str) -> Path:
     return path
 
 
+def _is_other(given: Path | None, recorded: Path) -> bool:
+    """Whether a file is given in place of the run's own; not if that one is gone: it has moved."""
+    return given is not None and recorded.exists() and given.resolve() != recorded.resolve()
+
+
+def _warn_of_training_images(run: Run, images: Sequence[str], notices: Console) -> None:
+    """Say how many of the images the run was trained on, going by their ids."""
+    from weaksup.corpora import read_annotations
+
+    source = run.description.annotations
+    try:
+        annotations = read_annotations(source)
+    except DataError:
+        text = f"whether the run was trained on these images is not known: {source} cannot be read"
+    else:
+        seen = {*annotations.annotated}
+        if run.model_name == "a3vse":  # the baselines see the gold pairs alone
+            seen.update(annotations.unannotated)
+        count = sum(image in seen for image in images)
+        if not count:
+            return
+        text = (
+            f"{count:,} of the {len(images):,} evaluated images are training images of the run "
+            f"{run.folder.name}, by their ids: the figures do not say how it does on new images"
+        )
+    notices.print(f"warning: {text}", markup=False, highlight=False)
+
+
 def _show(out: Console, result: EvaluationResult, run: Run, split: str) -> None:
     from trainer.metrics import bootstrap_interval
 
-    table = Table(title=f"{run.folder.name} ({run.model_name}) on {split}", title_justify="left")
+    title = Text(f"{run.folder.name} ({run.model_name}) on {split}", style="table.title")
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in ("R@1", "R@5", "R@10", "median rank", "mean rank"):
         table.add_column(name, justify="right")

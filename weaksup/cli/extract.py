@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,17 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.concepts import WORDNET_NOTICE
+from weaksup.corpora import detect_format
 from weaksup.detectors.build import AUTO, DetectorOptions, detector_names
 from weaksup.errors import UsageError
+from weaksup.files import write_atomically
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
     from weaksup.extract import ExtractionReport
 
-LISTED = 20  # unreadable images that are named; the store knows them all
+LISTED = 20  # unreadable images that are named; a file has them all
 SHOWN_CONCEPTS = 12
 
 
@@ -141,7 +144,8 @@ SHOWN_CONCEPTS = 12
     "--out",
     type=ANY_PATH,
     metavar="FILE",
-    help="The store.  [default: regions.h5 in the workspace]",
+    help="The store; the commands after this one then find it there.  [default: regions.h5 in the "
+    "workspace]",
 )
 def command(
     workspace_folder: Path | None,
@@ -170,6 +174,9 @@ def command(
     Writes the region store and, beside it, concepts.json. Interrupted, it goes on from there when
     it is called again; a store that is finished already is left as it is.
     """
+    if captions is not None:
+        # What is no captions file must not be remembered, and is told before the detector works.
+        detect_format(captions)
     if shards > 1 and out is None:
         raise UsageError("--shards cuts the store into a folder of files", "name it with --out DIR")
     options = DetectorOptions(
@@ -188,20 +195,27 @@ def command(
             f"no image folder was named, and the workspace {workspace.folder} remembers none",
             "name one with --images DIR",
         )
+    store = out or workspace.own_regions
     with _terminated_is_interrupted():
         report, seconds = _run(
             folders,
             remember=lambda: workspace.remember(images=folders, captions=captions),
             build=lambda: _build(detector, options, labels, feature_model, feature_size),
-            out=out or workspace.regions,
-            concepts=(out or workspace.regions).with_name("concepts.json"),
+            out=store,
+            concepts=store.with_name("concepts.json"),
             concept_list=concept_list,
             shards=shards,
             batch_size=batch_size,
             workers=workers,
             overwrite=overwrite,
         )
+    # The workspace as it is now: _run has let it remember the images.
+    workspace = Workspace.open(workspace_folder).remember(regions=store)
+    if not report.wordnet:
+        stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     _show(report, seconds, stdout())
+    _show_unreadable(report.unreadable, workspace.unreadable, stdout())
+    _show_end(report, stdout())
 
 
 def _build(
@@ -282,15 +296,26 @@ def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
     for kind in ("object", "attribute"):
         words = [f"{name} {count:,}" for k, name, count in report.counts if k == kind]
         if words:
-            console.print(f"{kind}s: {', '.join(words[:SHOWN_CONCEPTS])}", highlight=False)
+            text = f"{kind}s: {', '.join(words[:SHOWN_CONCEPTS])}"
+            console.print(text, highlight=False, markup=False)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
-    if report.unreadable:
-        console.print(f"unreadable images: {len(report.unreadable):,}", highlight=False)
-        for name, reason in report.unreadable[:LISTED]:
-            console.print(f"  {name}: {reason}", highlight=False, markup=False)
-        if len(report.unreadable) > LISTED:
-            rest = len(report.unreadable) - LISTED
-            console.print(f"  and {rest:,} more", highlight=False)
+
+
+def _show_unreadable(images: Sequence[tuple[str, str]], file: Path, console: Console) -> None:
+    """Name the first images with their reasons, and write all of them to ``file``."""
+    if not images:
+        file.unlink(missing_ok=True)  # of an earlier extraction
+        return
+    console.print(f"unreadable images: {len(images):,}", highlight=False)
+    for name, reason in images[:LISTED]:
+        console.print(f"  {name}: {reason}", highlight=False, markup=False)
+    write_atomically(file, "".join(f"{name}\t{reason}\n" for name, reason in images))
+    if len(images) > LISTED:
+        rest = f"  and {len(images) - LISTED:,} more: {file} has all of them"
+        console.print(rest, highlight=False, markup=False)
+
+
+def _show_end(report: ExtractionReport, console: Console) -> None:
     console.print(f"written: {report.store} and {report.concepts}", highlight=False, markup=False)
     console.print("next: weaksup subsample --ratio 0.2", highlight=False)

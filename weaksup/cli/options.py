@@ -40,7 +40,7 @@ def workspace_option(function: F) -> F:
 
 
 def captions_option(function: F) -> F:
-    """``--captions``: given once, remembered after."""
+    """``--captions``: given once, remembered after. The command remembers it, once it is good."""
     return click.option(
         "--captions",
         type=EXISTING,
@@ -53,14 +53,15 @@ def captions_option(function: F) -> F:
 def resolve_captions(workspace: Workspace, given: Path | None, console: Console) -> Path:
     """The captions file that is given, remembered or found, in this order.
 
+    One that is found is named on ``console``, and not remembered: what lies beside the images
+    tomorrow may be another one, and the user has chosen neither.
+
     Raises:
         DataError: if there is none, or the remembered file is gone.
     """
-    from weaksup.corpora import detect_format, find_captions, list_captions
+    from weaksup.corpora import find_captions, list_captions
 
     if given is not None:
-        detect_format(given)  # a file that is no captions file must not be remembered
-        workspace.remember(captions=given)
         return given
     if workspace.captions is not None:
         if not workspace.captions.exists():
@@ -76,11 +77,12 @@ def resolve_captions(workspace: Workspace, given: Path | None, console: Console)
             f"no captions file was found inside or beside {where}",
             "name one with --captions FILE (Karpathy or COCO JSON, Flickr token file, csv, jsonl)",
         )
-    console.print(f"captions: {found} (found beside the images; --captions names another)")
+    console.print(
+        f"captions: {found} (found beside the images; --captions names another)", markup=False
+    )
     others = [str(path) for path in list_captions(workspace.images) if path != found]
     if others:
         console.print(f"note: captions too, and not read: {', '.join(others)}", markup=False)
-    workspace.remember(captions=found)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -15,6 +16,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import assign_splits, match_ids, read_corpus, write_annotations
 from weaksup.corpora.annotations import UNITS
 from weaksup.errors import UsageError
@@ -23,10 +25,11 @@ from weaksup.subsample import STRATEGIES, ImageConcepts, measure_coverage, subsa
 from weaksup.types import SPLITS, STATUS_UNREADABLE, TRAIN, Annotations, Corpus
 from weaksup.workspace import Workspace
 
+if TYPE_CHECKING:
+    from weaksup.concepts import CaptionWords
+
 # How many concepts that nothing covers are named.
 NAMED = 8
-# Below it a region's name is a guess, where the store does not say what extract took for one.
-SCORE_THRESHOLD = 0.2
 
 
 @click.command("subsample")
@@ -81,6 +84,8 @@ def command(
     workspace = Workspace.open(workspace_folder)
     console = stdout()
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
+    if captions is not None:
+        workspace = workspace.remember(captions=captions)
     store = open_store(workspace.regions) if workspace.regions.exists() else None
     readable: list[str] = []
     concepts = None
@@ -91,8 +96,7 @@ def command(
             if status != STATUS_UNREADABLE
         ]
         corpus = match_ids(corpus, readable)
-        threshold = store.provenance.settings.get("score_threshold", SCORE_THRESHOLD)
-        concepts = ImageConcepts.of_store(store, min_score=threshold)
+        concepts = ImageConcepts.of_store(store, min_score=store.score_threshold)
     annotations = subsample(
         corpus,
         ratio=ratio,
@@ -110,7 +114,10 @@ def command(
         lines += _coverage_lines(annotations, concepts)
     own = path.resolve() == workspace.annotations.resolve()
     if own and workspace.concepts.exists():
-        lines.append(_count_words(workspace.concepts, corpus, annotations))
+        words = _count_words(workspace.concepts, corpus, annotations)
+        lines.append(_words_line(words, workspace.concepts))
+        if not words.wordnet:
+            stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     lines += [f"wrote {path}", _next(None if own else path, store)]
     for line in lines:
         console.print(line, markup=False, highlight=False)
@@ -166,7 +173,7 @@ def _coverage_lines(annotations: Annotations, concepts: ImageConcepts) -> list[s
     return lines
 
 
-def _count_words(path: Path, corpus: Corpus, annotations: Annotations) -> str:
+def _count_words(path: Path, corpus: Corpus, annotations: Annotations) -> CaptionWords:
     """Let the kept captions, and only these, add to ``concepts.json``."""
     # spaCy takes a second to load: not before the annotations are written.
     from weaksup.concepts import add_caption_counts
@@ -177,7 +184,10 @@ def _count_words(path: Path, corpus: Corpus, annotations: Annotations) -> str:
         for name, indices in annotations.captions_kept.items()
         for index in indices
     ]
-    words = add_caption_counts(path, kept)
+    return add_caption_counts(path, kept)
+
+
+def _words_line(words: CaptionWords, path: Path) -> str:
     return (
         f"words: {words.matched} of {words.captions} kept captions name a concept of the detector; "
         f"{len(words.added)} words that it does not know and {len(words.aliases)} aliases added to "

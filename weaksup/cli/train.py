@@ -101,17 +101,20 @@ def command(
     annotations = annotations or workspace.require(
         workspace.annotations, command="subsample --ratio 0.2"
     )
-    captions = resolve_captions(workspace, captions, notices)
+    captions_file = resolve_captions(workspace, captions, notices)
     store = open_store(regions)
-    corpus = match_ids(read_corpus(captions), store.ids)
+    corpus = match_ids(read_corpus(captions_file), store.ids)
     kept = read_annotations(annotations)
+    # Others are refused below, and must not stand in the way of the next bare `train`.
+    if captions is not None and kept.fingerprint == corpus.fingerprint:
+        workspace.remember(captions=captions)
     for note in corpus.notes:
         notices.print(f"note: {note}", markup=False)
 
     description = RunDescription(
         config=settings,
         regions=regions.resolve(),
-        captions=captions.resolve(),
+        captions=captions_file.resolve(),
         annotations=annotations.resolve(),
         provenance=store.provenance,
         feature_size=store.feature_size,

@@ -36,12 +36,14 @@ class CaptionWords:
         matched: how many of them name a concept that was there before.
         aliases: pairs of concept name and alias.
         added: the concepts that the detector does not know, the most frequent first.
+        wordnet: whether WordNet was there to give them synonyms and hypernyms.
     """
 
     captions: int
     matched: int
     aliases: tuple[tuple[str, str], ...]
     added: tuple[Concept, ...]
+    wordnet: bool
 
 
 def add_caption_counts(
@@ -73,7 +75,8 @@ def add_caption_counts(
     counts = Counter(row for spans in matches for row in {span.row for span in spans})
     known = [replace(concept, captions=counts[row]) for row, concept in enumerate(known)]
     new = _new_words(sentences, matches, known=known, english=english, minimum=minimum)
-    added = add_meanings(new, find_wordnet())
+    wordnet = find_wordnet()
+    added = add_meanings(new, wordnet)
     sources = {**vocabulary.sources, "spacy": english.name}
     write_concepts(path, Vocabulary((*known, *added), sources))
     return CaptionWords(
@@ -81,6 +84,7 @@ def add_caption_counts(
         matched=sum(map(bool, matches)),
         aliases=tuple((c.name, alias) for c in known for alias in c.caption_aliases),
         added=added,
+        wordnet=wordnet is not None,
     )
 
 

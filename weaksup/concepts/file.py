@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from weaksup.concepts.model import KINDS, ORIGINS, Concept, Vocabulary
 from weaksup.errors import DataError
+from weaksup.files import write_atomically
 
 FORMAT, FORMAT_VERSION = "weaksup.concepts", 1
 
@@ -22,6 +22,9 @@ def write_concepts(path: Path, vocabulary: Vocabulary) -> None:
     """Write ``concepts.json``; whoever reads meanwhile sees the old file or the new one, whole.
 
     Label rows and notes are not written: they belong to one detector's run.
+
+    Raises:
+        DataError: if it cannot be written.
     """
     content = {
         "format": FORMAT,
@@ -29,18 +32,7 @@ def write_concepts(path: Path, vocabulary: Vocabulary) -> None:
         "sources": vocabulary.sources,
         "concepts": [asdict(concept) for concept in vocabulary.concepts],
     }
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by way of a temporary one beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_concepts(path: Path) -> Vocabulary:

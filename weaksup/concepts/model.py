@@ -27,7 +27,7 @@ class Concept:
         origin: who brought it: ``detector``, ``list`` (the user's) or ``captions``.
         caption_aliases: aliases that the kept training captions brought; matched in text.
         captions: how many kept training captions name it; None before they were counted.
-        regions: how many regions the detector gave it.
+        regions: how many regions of the score threshold or more the detector gave it.
     """
 
     name: str

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from weaksup.corpora.source import Source
 from weaksup.errors import DataError
+from weaksup.files import write_atomically
 from weaksup.types import Annotations, CaptionedImage
 
 FORMAT = "weaksup.annotations"
@@ -54,22 +53,10 @@ def write_annotations(path: Path, annotations: Annotations) -> None:
         "unannotated": annotations.unannotated,
         "captions_kept": annotations.captions_kept,
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            # One line a key: a person can look at the top, and diff two files.
-            items = (f"  {json.dumps(key)}: {json.dumps(content[key])}" for key in content)
-            file.write("{\n" + ",\n".join(items) + "\n}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise DataError(
-            f"{path} cannot be written ({error.strerror})", "name another file with --out"
-        ) from error
+    # One line a key: a person can look at the top, and diff two files.
+    items = (f"  {json.dumps(key)}: {json.dumps(content[key])}" for key in content)
+    text = "{\n" + ",\n".join(items) + "\n}\n"
+    write_atomically(path, text, hint="name another file with --out")
 
 
 def read_annotations(path: Path) -> Annotations:

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from weaksup.detectors.base import Detector, FeatureModel
 from weaksup.detectors.labels import read_labels
@@ -16,6 +17,16 @@ from weaksup.errors import UsageError
 from weaksup.registry import Registry
 
 AUTO = "auto"
+
+
+class CommonOptions(TypedDict):
+    """The arguments that every adapter has, under one name."""
+
+    with_features: bool
+    score_threshold: float
+    min_regions: int
+    max_regions: int
+    device: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,17 @@ class DetectorOptions:
                 "go together",
                 "the least is 1 (the whole image), and --max-regions is not below --min-regions",
             )
+
+    @property
+    def common(self) -> CommonOptions:
+        """What every adapter is given in the same way."""
+        return {
+            "with_features": self.with_features,
+            "score_threshold": self.score_threshold,
+            "min_regions": self.min_regions,
+            "max_regions": self.max_regions,
+            "device": self.device,
+        }
 
 
 def build_detector(
@@ -123,15 +145,7 @@ def _onnx(options: DetectorOptions) -> Detector:
         )
     from weaksup.detectors.onnx import OnnxDetector
 
-    return OnnxDetector(
-        Path(options.weights),
-        labels=options.labels,
-        with_features=options.with_features,
-        score_threshold=options.score_threshold,
-        min_regions=options.min_regions,
-        max_regions=options.max_regions,
-        device=options.device,
-    )
+    return OnnxDetector(Path(options.weights), labels=options.labels, **options.common)
 
 
 @_DETECTORS.register("torchvision")
@@ -139,14 +153,7 @@ def _torchvision(options: DetectorOptions) -> Detector:
     from weaksup.detectors.torchvision_weights import load_torchvision_detector
 
     return load_torchvision_detector(
-        options.weights,
-        labels=options.labels,
-        with_features=options.with_features,
-        score_threshold=options.score_threshold,
-        min_regions=options.min_regions,
-        max_regions=options.max_regions,
-        device=options.device,
-        precision=options.precision,
+        options.weights, labels=options.labels, precision=options.precision, **options.common
     )
 
 
@@ -155,14 +162,7 @@ def _detectron2(options: DetectorOptions) -> Detector:
     from weaksup.detectors.detectron2 import load_detectron2_detector
 
     return load_detectron2_detector(
-        options.weights,
-        labels=options.labels,
-        with_features=options.with_features,
-        score_threshold=options.score_threshold,
-        min_regions=options.min_regions,
-        max_regions=options.max_regions,
-        device=options.device,
-        precision=options.precision,
+        options.weights, labels=options.labels, precision=options.precision, **options.common
     )
 
 
@@ -174,11 +174,4 @@ def _demo(options: DetectorOptions) -> Detector:
         )
     from weaksup.detectors.demo import load_demo_detector
 
-    return load_demo_detector(
-        with_features=options.with_features,
-        score_threshold=options.score_threshold,
-        min_regions=options.min_regions,
-        max_regions=options.max_regions,
-        device=options.device,
-        precision=options.precision,
-    )
+    return load_demo_detector(precision=options.precision, **options.common)

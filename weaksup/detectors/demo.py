@@ -19,7 +19,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from weaksup.detectors.torchvision import TorchvisionDetector
-from weaksup.detectors.torchvision_weights import BACKGROUND, sha256
+from weaksup.detectors.torchvision_weights import BACKGROUND
+from weaksup.files import sha256
 
 FOLDER = Path(__file__).parent
 WEIGHTS, LABELS = "demo.safetensors", "demo.json"

@@ -22,15 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from weaksup.detectors.array_pickle import read_arrays
-from weaksup.detectors.torchvision_weights import COUNTER, read_state, sha256
+from weaksup.detectors.torchvision_weights import COUNTER, read_state
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
+from weaksup.files import sha256
 
 if TYPE_CHECKING:
     from weaksup.detectors.detectron2_model import Detectron2Detector
 
 DEFAULT_MODEL = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
 INSTALL = (
-    "python -m pip install 'setuptools>=70.1,<81'\n"
+    "python -m pip install 'setuptools<81'\n"
     "python -m pip install --no-build-isolation "
     "'git+https://github.com/facebookresearch/detectron2'"
 )

@@ -13,9 +13,10 @@ import numpy as np
 
 from weaksup.detectors import roi_align
 from weaksup.detectors.description import description_path, read_feature_description
-from weaksup.detectors.onnx_session import OnnxFile, sha256
+from weaksup.detectors.onnx_session import OnnxFile
 from weaksup.detectors.preprocess import network_input, zoom
 from weaksup.errors import DataError
+from weaksup.files import sha256
 from weaksup.types import Float32, Image, Provenance
 
 FEATURE_SIZE = 448

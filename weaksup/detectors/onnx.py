@@ -15,10 +15,11 @@ from weaksup.detectors import onnx_outputs, roi_align
 from weaksup.detectors.base import Detections
 from weaksup.detectors.description import DetectorDescription
 from weaksup.detectors.onnx_presets import describe
-from weaksup.detectors.onnx_session import OnnxFile, sha256
+from weaksup.detectors.onnx_session import OnnxFile
 from weaksup.detectors.preprocess import network_input, zoom
 from weaksup.detectors.select import class_wise_nms, clip_boxes, select_regions
 from weaksup.errors import DataError, UsageError
+from weaksup.files import sha256
 from weaksup.types import Float32, Image, Provenance
 
 

@@ -7,7 +7,6 @@ and it makes the result of a picture independent of how many run at once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,15 +148,6 @@ def resolve_device(device: str) -> str:
             "`pip uninstall onnxruntime && pip install onnxruntime-gpu`, or --device cpu",
         )
     return device
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
 
 
 def _info(value: onnx.ValueInfoProto) -> TensorInfo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from torchvision.models import get_model, get_model_weights
 
 from weaksup.detectors.torchvision import NAMELESS, TorchvisionDetector
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
+from weaksup.files import sha256
 
 DEFAULT_MODEL = "fasterrcnn_resnet50_fpn_v2"
 # The 320 variant has the keys of its sibling: a file is taken for the first that fits.
@@ -235,15 +235,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} holds no state dict", "write it with torch.save(model.state_dict(), FILE)"
         )
     return dict(content)
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256 in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _published(name: str, state: dict[str, Tensor], *, digest: str) -> TrainedModel:

@@ -1,16 +1,21 @@
 """The region store: features, boxes and concepts of all images in one mapped file."""
 
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
-from weaksup.store.schema import FORMAT, VERSION, shard_path, shard_ranges
+from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
+from weaksup.store.shards import Overwriting, check_shards, finish_shards
 from weaksup.store.writer import RegionWriter, StoreItem, write_store
 
 __all__ = [
     "FORMAT",
     "VERSION",
+    "Overwriting",
     "RegionBatch",
     "RegionStore",
     "RegionWriter",
     "StoreItem",
+    "StorePlan",
+    "check_shards",
+    "finish_shards",
     "open_store",
     "shard_path",
     "shard_ranges",

@@ -16,6 +16,7 @@ import numpy as np
 from weaksup.store import schema
 from weaksup.store.journal import CHUNK_BYTES, Journal
 from weaksup.store.schema import RegionArray, StorePlan
+from weaksup.store.signals import HeldSignals, held_signals
 
 # Large datasets begin on a page, so that a mapped row crosses as few pages as it can.
 _PAGE = 4096
@@ -32,12 +33,15 @@ def assemble(
         journal: with the groups of all images of ``plan``.
         problems: (id, reason) of the images that could not be read.
 
+    Signals are held back between some megabytes and the next.
+
     Raises:
         OSError: if the file cannot be written.
     """
     total = sum(group.rows for group in journal.groups)
     with (
-        _Sink(path) as sink,
+        held_signals() as held,
+        _Sink(path, held=held) as sink,
         h5py.File(sink, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file,
     ):
         file.attrs.update(
@@ -101,17 +105,20 @@ class _Sink(io.RawIOBase):
     """The file that HDF5 writes to, deaf after the first write that fails.
 
     HDF5 cannot close a file that it cannot write: it keeps it open and crashes when the process
-    ends. Here a full disk is noted, HDF5 closes in peace, and ``check`` raises.
+    ends. Here a full disk, or whatever else ends a write, is noted, HDF5 closes in peace, and
+    ``check`` raises.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, held: HeldSignals) -> None:
         self._file = io.FileIO(path, "w+")
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
+        self._held = held
 
     def check(self) -> None:
-        """Raise the error of the first write that failed, if one did."""
+        """Raise the error of the first write that failed, if one did, or on a held signal."""
         if self._error is not None:
             raise self._error
+        self._held.check()
 
     def write(self, block: Any) -> int:
         rest = memoryview(block).cast("B")
@@ -119,7 +126,7 @@ class _Sink(io.RawIOBase):
         while rest and self._error is None:
             try:
                 rest = rest[self._file.write(rest) :]
-            except OSError as error:
+            except BaseException as error:
                 self._error = error
         return length
 
@@ -127,7 +134,7 @@ class _Sink(io.RawIOBase):
         if self._error is None:
             try:
                 self._file.truncate(size)
-            except OSError as error:
+            except BaseException as error:
                 self._error = error
         return self._file.tell() if size is None else size
 

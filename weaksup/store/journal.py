@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weaksup.errors import UsageError
+from weaksup.files import write_atomically
 from weaksup.store.schema import RegionArray, StorePlan
 
 if sys.platform != "win32":
@@ -114,7 +115,7 @@ class Journal:
 
         Raises:
             UsageError: if another process writes it, or it is of another plan.
-            OSError: if the folder cannot be written.
+            OSError, DataError: if the folder cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
@@ -267,12 +268,7 @@ def _read_header(folder: Path) -> dict[str, Any] | None:
 
 
 def _write_header(folder: Path, header: Mapping[str, Any]) -> None:
-    temporary = folder / "header.json.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(header, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / "header.json")
+    write_atomically(folder / "header.json", json.dumps(header))
 
 
 def _header_differences(found: Mapping[str, Any], header: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,9 @@ from weaksup.store.schema import StorePlan
 from weaksup.store.storefile import StoreFile, read_file
 from weaksup.types import STATUS_UNREADABLE, Float32, Int32, Provenance, Regions, UInt8
 
+# Where a store does not say what extract took for a guess.
+SCORE_THRESHOLD = 0.2
+
 Bool = npt.NDArray[np.bool_]
 Float16 = npt.NDArray[np.float16]
 Int64 = npt.NDArray[np.int64]
@@ -101,6 +104,15 @@ class RegionStore:
     def provenance(self) -> Provenance:
         """How the regions were made."""
         return self.plan.provenance
+
+    @property
+    def score_threshold(self) -> float:
+        """Regions below it are there to fill up an image: their names are guesses.
+
+        As it is in float16, like the scores that it is compared with.
+        """
+        value = self.provenance.settings.get("score_threshold", SCORE_THRESHOLD)
+        return float(np.float16(value))
 
     @property
     def region_scores(self) -> Float32:
@@ -280,6 +292,11 @@ def open_store(path: str | Path) -> RegionStore:
 
 def _shards(folder: Path) -> list[Path]:
     """The shard files of ``folder``, all of them, in order."""
+    if (folder / schema.OVERWRITING).exists():
+        raise DataError(
+            f"the store {folder} is being replaced: some of its shards are old and some are new",
+            "run the same `weaksup extract` with --overwrite again: it goes on from there",
+        )
     matches = [
         match for entry in folder.iterdir() if (match := schema.SHARD_NAME.fullmatch(entry.name))
     ]

@@ -33,6 +33,8 @@ OFFSET_DTYPE = np.dtype("<i8")
 
 SHARD_NAME = re.compile(r"regions-(\d{5})-of-(\d{5})\.h5")
 JOURNAL_SUFFIX = ".partial"
+# In a folder of shards while some are old and some are new.
+OVERWRITING = "overwriting.json"
 
 
 @dataclass(frozen=True)

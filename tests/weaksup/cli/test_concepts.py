@@ -51,6 +51,15 @@ def test_shows_the_most_frequent_in_regions(
     assert out.err == ""
 
 
+def test_brackets_in_names_are_no_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = Concept("dog [red]", OBJECT, ("hound [/]",))
+    write_concepts(tmp_path / "concepts.json", Vocabulary((named,), VOCABULARY.sources))
+    assert run("--workspace", tmp_path) == 0
+    assert table(capsys.readouterr().out)[0][:3] == ["dog [red]", "object", "hound [/]"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

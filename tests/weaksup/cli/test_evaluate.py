@@ -59,6 +59,8 @@ def test_bare_it_evaluates_the_latest_run_on_its_test_images(workspace, evaluate
         "split": "test",
         "model": "cca",
         "run": "cca-0",
+        "captions_file": str(workspace.parent / "captions.csv"),
+        "regions_file": str(workspace / "regions.h5"),
     }
 
 
@@ -93,13 +95,47 @@ def test_a_split_without_images_is_bad_data(evaluate, pictures, tmp_path):
 
 
 def test_other_captions_and_regions(workspace, evaluate, pictures, tmp_path):
-    other = pictures.captions(tmp_path / "other.csv", dict.fromkeys((1, 2, 3), "test"))
+    assert evaluate()[0] == 0
+    own = report(workspace, "test")
+    memory = (workspace / "workspace.toml").read_text()
+    other = pictures.captions(tmp_path / "other.csv", dict.fromkeys((1, 2, 3, 20), "test"))
     regions = pictures.regions(tmp_path / "other.h5")
-    code, out, _ = evaluate("--captions", other, "--regions", regions)
+    for words in (("--captions", other, "--regions", regions), ("--captions", other)):
+        code, out, err = evaluate(*words)
+        assert code == 0
+        assert "4 images, 8 captions" in out
+        assert "evaluation-test-other.json" in out
+        # Of the training images 1, 2 and 3 only 3 is annotated, and cca sees no others.
+        assert "warning: 1 of the 4 evaluated images are training images of the run cca-0" in err
+    found = report(workspace, "test-other")
+    assert (found["split"], found["images"]) == ("test", 4)
+    assert found["captions_file"] == str(other)
+    # Neither the run's own figures nor the next `train` are disturbed.
+    assert report(workspace, "test") == own
+    assert (workspace / "workspace.toml").read_text() == memory
+
+
+def test_own_data_by_name_are_own_data(workspace, evaluate, tmp_path):
+    code, out, err = evaluate(
+        *("--captions", tmp_path / "captions.csv", "--regions", workspace / "regions.h5")
+    )
     assert code == 0
-    assert "3 images, 6 captions" in out
-    # Given once, remembered after.
-    assert str(other) in (workspace / "workspace.toml").read_text()
+    assert "evaluation-test.json" in out
+    assert "warning" not in err
+
+
+def test_data_that_moved_are_own_data(workspace, evaluate, tmp_path):
+    (tmp_path / "captions.csv").rename(tmp_path / "moved.csv")
+    assert evaluate("--captions", tmp_path / "moved.csv")[0] == 0
+    assert report(workspace, "test")["captions_file"] == str(tmp_path / "moved.csv")
+
+
+def test_it_warns_of_the_train_split(workspace, evaluate):
+    code, _, err = evaluate("--split", "train")
+    assert code == 0
+    assert "warning: 8 of the 16 evaluated images are training images" in err
+    (workspace / "annotations.json").unlink()
+    assert "is not known" in evaluate("--split", "train")[2]
 
 
 def test_regions_of_another_detector_are_refused(evaluate, pictures, tmp_path):
@@ -120,6 +156,28 @@ def test_an_unknown_run_lists_those_there_are(evaluate):
     assert code == 2
     assert "did you mean 'cca-0'?" in err
     assert "cca-0" in err.splitlines()[-1]
+
+
+def test_a_run_without_weights_is_passed_over_or_named(workspace, evaluate):
+    begun = workspace / "runs" / "begun"
+    begun.mkdir()
+    (begun / "config.json").write_bytes((workspace / "runs/cca-0/config.json").read_bytes())
+    code, out, _ = evaluate()
+    assert code == 0
+    assert "cca-0 (cca) on test" in out
+    for words in (("--run", "begun"), ()):
+        code, _, err = evaluate(*words)
+        assert code == 3
+        assert f"the run {begun} is not trained yet" in err
+        assert "run the same `weaksup train` again" in err
+        (workspace / "runs/cca-0/model.safetensors").unlink(missing_ok=True)
+
+
+def test_brackets_in_names_are_no_markup(workspace, evaluate):
+    (workspace / "runs" / "cca-0").rename(workspace / "runs" / "cca[red]0")
+    code, out, _ = evaluate()
+    assert code == 0
+    assert "cca[red]0 (cca) on test" in out
 
 
 def test_a_workspace_without_runs_names_the_command_to_run(evaluate, monkeypatch, tmp_path):

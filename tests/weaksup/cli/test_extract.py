@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from weaksup.cli import main
+from weaksup.concepts import WORDNET_NOTICE
 from weaksup.detectors.onnx import OnnxDetector
 from weaksup.extract import extract
 from weaksup.images import list_images
@@ -43,6 +45,15 @@ def onnx(tiny_detector):
     return ("--detector", "onnx", "--weights", tiny_detector, "--batch-size", "4")
 
 
+class SomeWordNet:
+    """Is there, and knows no word."""
+
+    version = "WordNet 0"
+
+    def meaning(self, name, kind):
+        return None
+
+
 def contents(path):
     store = open_store(path)
     rows = [store.regions(at) for at in range(len(store))]
@@ -52,7 +63,9 @@ def contents(path):
     ]
 
 
-def test_it_writes_the_workspace_and_says_what_is_in_it(run, photos, onnx):
+def test_it_writes_the_workspace_and_says_what_is_in_it(run, photos, onnx, monkeypatch):
+    # Whether WordNet is on this machine is not the subject: see below.
+    monkeypatch.setattr("weaksup.concepts.vocabulary.find_wordnet", SomeWordNet)
     code, out, err = run("--images", photos, *onnx)
     assert code == 0
     workspace = Workspace.open()
@@ -65,6 +78,7 @@ def test_it_writes_the_workspace_and_says_what_is_in_it(run, photos, onnx):
     assert "objects: " in out
     assert "attributes: " in out
     assert "unreadable images: 1\n  broken.jpg: " in out
+    assert workspace.unreadable.read_text().startswith("broken.jpg\t")
     assert "next: weaksup subsample --ratio 0.2" in out
     assert err == ""  # no bars when stderr is no terminal
 
@@ -81,6 +95,74 @@ def test_captions_are_remembered(run, photos, onnx, tmp_path):
     captions.write_text("image,caption\n0.png,a dog\n")
     assert run("--images", photos, "--captions", captions, *onnx)[0] == 0
     assert Workspace.open().captions == captions
+
+
+def test_what_is_no_captions_file_is_not_remembered(run, photos, onnx, tmp_path):
+    noise = tmp_path / "noise.txt"
+    noise.write_text("nothing of that kind")
+    code, _, err = run("--images", photos, "--captions", noise, *onnx)
+    assert code == 3
+    assert "is in no known captions format" in err
+    assert not Workspace.open().folder.exists()
+
+
+def test_without_wordnet_it_says_so(run, photos, onnx, tmp_path, monkeypatch):
+    monkeypatch.setenv("WEAKSUP_WORDNET", str(tmp_path / "none"))
+    code, out, err = run("--images", photos, *onnx)
+    assert code == 0
+    assert err == f"{WORDNET_NOTICE}\n"
+    assert "WordNet" not in out
+
+
+def test_brackets_in_names_are_no_markup(run, photos, onnx, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dog [red]\ncat [/]\nfox [b]\n")
+    description = onnx[3].with_suffix(".toml").read_text()
+    copy = tmp_path / "tiny.onnx"
+    copy.write_bytes(onnx[3].read_bytes())
+    labels_line = next(line for line in description.splitlines() if line.startswith("labels"))
+    copy.with_suffix(".toml").write_text(description.replace(labels_line, ""))
+    code, out, err = run(
+        *("--images", photos, "--detector", "onnx", "--weights", copy, "--labels", labels),
+        *("--score-threshold", 0),
+    )
+    assert code == 0, err
+    assert "[red]" in out or "[/]" in out or "[b]" in out
+
+
+def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run, photos, onnx, capsys):
+    assert run("--images", photos, *onnx, "--shards", 2, "--out", "elsewhere/shards")[0] == 0
+    workspace = Workspace.open()
+    assert workspace.regions == Path("elsewhere/shards").resolve()
+    assert workspace.concepts == Path("elsewhere/concepts.json").resolve()
+    rows = [f"{i}.png,a dog,train" for i in range(0, 10, 2)]
+    Path("captions.csv").write_text("\n".join(["image,caption,split", *rows]))
+    for words in (["subsample", "--captions", "captions.csv"], ["concepts", "--top", "1"]):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 0
+    assert "there is no region store" not in capsys.readouterr().out
+    kept = json.loads(workspace.annotations.read_text())
+    assert len(kept["annotated"]) + len(kept["unannotated"]) == 10
+    # The latest extraction counts.
+    assert run(*onnx)[0] == 0
+    assert Workspace.open().regions == workspace.own_regions
+    assert run(*onnx, "--overwrite", "--shards", 3, "--out", "elsewhere/shards")[0] == 0
+    assert Workspace.open().regions == workspace.regions
+
+
+def test_another_number_of_shards_is_in_the_way(run, photos, onnx):
+    shards = ("--out", "shards", "--shards")
+    assert run("--images", photos, *onnx, *shards, 2)[0] == 0
+    before = {path: path.read_bytes() for path in Path("shards").iterdir()}
+    code, _, err = run(*onnx, *shards, 3)
+    assert code == 2
+    assert "holds shards of a store in 2 files, not 3" in err
+    assert "--overwrite" in err
+    assert {path: path.read_bytes() for path in Path("shards").iterdir()} == before
+    assert run(*onnx, *shards, 3, "--overwrite")[0] == 0
+    assert len(list(Path("shards").iterdir())) == 3
+    assert len(open_store("shards")) == 11
 
 
 def test_a_feature_model_and_shards(run, photos, onnx, tiny_feature_model):
@@ -110,7 +192,16 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
     assert "unreadable images: 25" in out
     assert "19.jpg: the file is empty" in out
     assert "20.jpg" not in out
-    assert "and 5 more" in out
+    file = Workspace.open().unreadable
+    assert f"and 5 more: {file} has all of them" in out
+    lines = file.read_text().splitlines()
+    assert len(lines) == 25
+    assert lines[24] == "24.jpg\tthe file is empty"
+    # They are of the latest extraction: here of one that could read everything.
+    for picture in tmp_path.glob("*.jpg"):
+        Pillow.new("RGB", (20, 20)).save(picture)
+    assert run(*onnx, "--overwrite")[0] == 0
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from weaksup.cli import main
-from weaksup.concepts import OBJECT, Concept, Vocabulary, read_concepts, write_concepts
+from weaksup.concepts import (
+    OBJECT,
+    WORDNET_NOTICE,
+    Concept,
+    Vocabulary,
+    read_concepts,
+    write_concepts,
+)
 from weaksup.corpora import read_annotations
 from weaksup.workspace import Workspace
 
@@ -84,12 +91,23 @@ def test_coverage(store):
     assert annotations().strategy == "coverage"
 
 
+def test_coverage_chooses_among_captioned_images_alone(store, place, capsys):
+    (place / "captions.csv").unlink()
+    assert run("--strategy", "coverage") == 3
+    assert "no captions file was found" in capsys.readouterr().err
+
+
 def test_captions_beside_the_images_are_found_and_named(place, capsys):
-    images = place / "images"
-    images.mkdir()
+    here = place / "here [red]"  # as it stands, not as rich's markup
+    images = here / "images"
+    images.mkdir(parents=True)
+    (place / "captions.csv").rename(here / "captions.csv")
     Workspace.open().remember(images=[images])
-    assert run() == 0
-    assert str(place / "captions.csv") in capsys.readouterr().err
+    # Found, not given: not remembered, but found and named each time.
+    for _ in range(2):
+        assert run() == 0
+        assert f"captions: {here / 'captions.csv'} (found" in capsys.readouterr().err
+        assert Workspace.open().captions is None
     assert len(annotations().annotated) == 2
 
 
@@ -121,6 +139,14 @@ def test_kept_captions_and_only_they_come_into_the_concepts(store, place):
     # The captions of annotations that are elsewhere are none of this workspace's.
     assert run("--ratio", "1", "--out", "all.json") == 0
     assert counts() == {"cat": 3, "dog": 0}
+
+
+def test_without_wordnet_it_says_so(store, place, capsys, monkeypatch):
+    monkeypatch.setenv("WEAKSUP_WORDNET", str(place / "none"))
+    path = place / "weaksup-workspace" / "concepts.json"
+    write_concepts(path, Vocabulary((Concept("cat", OBJECT),)))
+    assert run("--captions", "captions.csv") == 0
+    assert capsys.readouterr().err == f"{WORDNET_NOTICE}\n"
 
 
 def test_out(store, capsys):

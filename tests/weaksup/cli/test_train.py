@@ -13,6 +13,7 @@ import pytest
 
 from trainer.run import load_run
 from weaksup.cli import main
+from weaksup.workspace import Workspace
 
 # Half a second a run.
 TINY = [
@@ -273,3 +274,17 @@ def test_one_annotated_image_is_too_few_for_canonical_correlation(train, prepare
     assert "are all alike" in err
     if model == "a3vse":
         assert train("--epochs", 1, "--set", "loss.w_pseudo=0")[0] == 0
+
+
+def test_captions_are_remembered_unless_the_annotations_are_of_others(
+    train, prepared, pictures, tmp_path
+):
+    remembered = Workspace.open().captions
+    other = pictures.captions(tmp_path / "other.csv", pictures.splits(), says={0: 1})
+    code, _, err = train("--captions", other, "--model", "cca")
+    assert code == 3
+    assert "were made from other captions" in err
+    assert Workspace.open().captions == remembered
+    again = pictures.captions(tmp_path / "again.csv", pictures.splits())
+    assert train("--captions", again, "--model", "cca")[0] == 0
+    assert Workspace.open().captions == again

@@ -17,6 +17,7 @@ import pytest
 
 from weaksup.errors import UsageError
 from weaksup.store import RegionWriter, open_store, shard_path, shard_ranges
+from weaksup.store.assemble import _Sink
 from weaksup.store.schema import journal_folder
 
 Datasets = Callable[[Path], dict[str, bytes]]
@@ -215,6 +216,44 @@ def test_a_killed_writer(tmp_path: Path, datasets: Datasets) -> None:
     assert datasets(path) == datasets(reference)
     assert open_store(path).problems == [(f"{n}.jpg", f"reason {n}") for n in (2, 7, 12, 17, 22)]
     assert not journal_folder(path).exists()
+
+
+def test_a_signal_while_the_file_is_made(
+    example: Any, tmp_path: Path, datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in any call that HDF5 makes back into Python: it is a KeyboardInterrupt, no defect."""
+    path, left = tmp_path / "regions.h5", 0
+
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                # Before the method itself, as the interpreter runs handlers.
+                signal.raise_signal(signal.SIGINT)
+            return method(*arguments)
+
+        return call
+
+    for name in ("write", "truncate", "readinto", "seek", "tell"):
+        monkeypatch.setattr(_Sink, name, counted(getattr(_Sink, name)))
+    with RegionWriter.open(path, **example.arguments) as writer:
+        append_rest(writer, example)
+    handler, calls = signal.getsignal(signal.SIGINT), 0
+    while not path.exists():
+        calls += 1
+        left = calls
+        with RegionWriter.open(path, **example.arguments) as writer:
+            assert writer.done == len(example.ids)
+            try:
+                writer.finish()
+            except KeyboardInterrupt:
+                assert not path.exists()
+        assert signal.getsignal(signal.SIGINT) is handler
+    assert calls > 20
+    monkeypatch.undo()
+    reference = example.write(tmp_path / "reference.h5")
+    assert datasets(path) == datasets(reference)
 
 
 def test_a_shard_holds_the_bytes_of_its_part(

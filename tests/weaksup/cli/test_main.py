@@ -1,0 +1,65 @@
+"""Ends of the command line that belong to no command: each has its exit code and one message."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from weaksup.cli import main
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as end:
+        main(list(map(str, words)))
+    return end.value.code
+
+
+@pytest.fixture
+def captions(tmp_path):
+    path = tmp_path / "captions.csv"
+    path.write_text("image,caption,split\na.jpg,x,train\n")
+    return path
+
+
+def test_a_workspace_that_cannot_be_made(captions, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "workspace"
+    assert run("subsample", "--captions", captions, "--workspace", place) == 3
+    err = capsys.readouterr().err
+    assert str(place) in err
+    assert os.strerror(errno.ENOTDIR) in err
+    assert "defect" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/there/file"), "/there/file: Permission"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+        (OSError("of HDF5"), "error: of HDF5"),
+    ],
+)
+def test_an_error_of_the_system_is_bad_data_and_no_defect(
+    captions, tmp_path, capsys, monkeypatch, error, message
+):
+    def fail(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr("weaksup.cli.subsample.write_annotations", fail)
+    words = ("subsample", "--captions", captions, "--workspace", tmp_path / "workspace")
+    assert run(*words) == 3
+    err = capsys.readouterr().err
+    assert message in err
+    assert "defect" not in err
+    assert "Traceback" not in err
+    assert run(*words, "--debug") == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_anything_else_is_a_defect(captions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("weaksup.cli.subsample.write_annotations", lambda *arguments: 1 / 0)
+    words = ("subsample", "--captions", captions, "--workspace", tmp_path / "workspace")
+    assert run(*words) == 1
+    assert "this is a defect of weaksup" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+
+import pytest
+
+from weaksup.errors import DataError
+from weaksup.files import sha256, write_atomically
+
+
+def test_sha256_of_more_than_one_block(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "file").write_bytes(content)
+    assert sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_it_makes_the_folder_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    write_atomically(path, "naïve\r\n")
+    write_atomically(path, "naïveté\r\n")
+    assert path.read_bytes() == "naïveté\r\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"file\.txt cannot be written: No space left") as caught:
+        write_atomically(path, "new", hint="elsewhere")
+    assert caught.value.hint == "elsewhere"
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "inside.txt", "x")
+
+
+def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file.txt", "new")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,56 @@
+"""Files that are whole or not there, and what tells two of them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from weaksup.errors import DataError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(
+    path: Path, text: str, *, hint: str = "make room, or mend the permissions"
+) -> None:
+    """Write a text file in UTF-8: whoever reads meanwhile sees the old one or the new one, whole.
+
+    Args:
+        path: its folder is made if missing.
+        text: written as it is, line ends too.
+        hint: what the user can do where the file cannot be written.
+
+    Raises:
+        DataError: if it cannot be written; the file that was there before stays.
+    """
+    # Of this process alone: two that write the same file do not tear one another's.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise DataError(f"{path} cannot be written: {reason}", hint) from error
+        raise
