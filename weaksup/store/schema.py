@@ -132,14 +132,19 @@ def canonical_json(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, ensure_ascii=False)
 
 
-def _setting_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _setting_differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
     # Through JSON, because what was read back from a file has lists where there were tuples.
     old, new = json.loads(canonical_json(before)), json.loads(canonical_json(after))
-    return [
-        f"setting {key} {_short(old.get(key))} is now {_short(new.get(key))}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
+    found = []
+    for key in sorted({*old, *new}):
+        one, other, name = old.get(key), new.get(key), prefix + key
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += _setting_differences(one, other, f"{name}.")
+        elif one != other:
+            found.append(f"setting {name} {_short(one)} is now {_short(other)}")
+    return found
 
 
 def _sequence_difference(before: Sequence[str], after: Sequence[str]) -> str:

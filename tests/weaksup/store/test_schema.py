@@ -79,3 +79,19 @@ def test_a_plan_survives_json_and_equals_itself_with_lists_for_tuples() -> None:
 )
 def test_a_difference_is_named(changed: dict[str, object], said: str) -> None:
     assert PLAN.differences(replace(PLAN, **changed)) == [said]  # type: ignore[arg-type]
+
+
+def test_of_nested_settings_only_what_differs_is_named() -> None:
+    def plan(**model: object) -> StorePlan:
+        settings = {"feature_model": {"name": "x" * 50, **model}}
+        return replace(PLAN, provenance=Provenance("onnx:yolo", "00", settings))
+
+    before = plan(input={"size": (448, 448), "channels": "rgb"}, bins=7)
+    assert before.differences(plan(input={"size": (224, 224), "channels": "rgb"}, bins=9)) == [
+        "setting feature_model.bins 7 is now 9",
+        "setting feature_model.input.size [448, 448] is now [224, 224]",
+    ]
+    assert before.differences(plan(input={"size": (448, 448), "channels": "rgb"}, bins=7)) == []
+    without = replace(PLAN, provenance=Provenance("onnx:yolo", "00", {}))
+    (said,) = without.differences(before)
+    assert said.startswith('setting feature_model null is now {"bins": 7')
