@@ -45,5 +45,11 @@ class MissingDependencyError(UserError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    nearest = nearest_name(name, known)
+    return "" if nearest is None else f"did you mean '{nearest}'?"
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like ``name``, if any is like it."""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean '{nearest[0]}'?" if nearest else ""
+    return nearest[0] if nearest else None

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from weaksup.errors import DataError, did_you_mean
+from weaksup.errors import DataError, nearest_name
 
 # Enough for a header or the first record of a file of lines.
 HEAD_BYTES = 1 << 16
@@ -131,10 +131,10 @@ class Source:
         if not isinstance(record, dict):
             raise self.error("expected an object", where=where)
         if key not in record:
-            nearest = did_you_mean(key, record)
+            nearest = nearest_name(key, record)
             keys = ", ".join(map(str, record)) or "none"
             raise self.error(
-                f"'{key}' is missing" + (f": {nearest}" if nearest else ""),
+                f"'{key}' is missing" + (f"; there is '{nearest}'" if nearest else ""),
                 f"keys that are there: {keys}",
                 where=where,
             )

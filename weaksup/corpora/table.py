@@ -14,7 +14,7 @@ from typing import Any
 from weaksup.corpora.builder import CorpusBuilder
 from weaksup.corpora.reader import READERS, Fit, Reader
 from weaksup.corpora.source import Source
-from weaksup.errors import did_you_mean
+from weaksup.errors import nearest_name
 from weaksup.types import Corpus
 
 NAME = "table"
@@ -106,9 +106,9 @@ def _read_csv(source: Source, builder: CorpusBuilder) -> None:
     header = [name.strip().lower() for name in fields]
     for key in REQUIRED:
         if key not in header:
-            nearest = did_you_mean(key, header)
+            nearest = nearest_name(key, header)
             raise source.error(
-                f"column '{key}' is missing" + (f": {nearest}" if nearest else ""),
+                f"column '{key}' is missing" + (f"; there is '{nearest}'" if nearest else ""),
                 f"columns that are there: {', '.join(header)}",
                 where=f"line {first}",
             )

@@ -66,10 +66,14 @@ def test_splits_of_images(write):
     ("images", "annotations", "expected"),
     [
         (IMAGES, [annotation(1, 8, "x")], r"annotations\[0\]: image_id 8 is in no entry"),
-        (IMAGES, [{"image_id": 7, "captoin": "x"}], r"annotations\[0\].*did you mean 'captoin'"),
+        (
+            IMAGES,
+            [{"image_id": 7, "captoin": "x"}],
+            r"annotations\[0\].*is missing; there is 'captoin'",
+        ),
         (IMAGES, [annotation(1, 7, None)], r"annotations\[0\].*'caption' is NoneType"),
         (IMAGES, [annotation(1, None, "x")], r"annotations\[0\].*'image_id' is NoneType"),
-        ([{"id": 1, "filename": "a"}], [], r"images\[0\].*did you mean 'filename'"),
+        ([{"id": 1, "filename": "a"}], [], r"images\[0\].*is missing; there is 'filename'"),
         (
             [*IMAGES, {"id": 7, "file_name": "b.jpg"}],
             [],

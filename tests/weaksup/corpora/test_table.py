@@ -64,7 +64,7 @@ def test_composed_and_decomposed_accents_are_one_image(write):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("image,captoin\na,b\n", "line 1: column 'caption' is missing: did you mean 'captoin'"),
+        ("image,captoin\na,b\n", "line 1: column 'caption' is missing; there is 'captoin'"),
         ("\n\nfile;caption\na;b\n", "column 'image' is missing"),
         ("image,caption,caption\n", "line 1: column 'caption' is there twice"),
         ("image,caption\na.jpg,x\na.jpg,A man, a dog\n", "line 3: 3 fields, but the header has 2"),
