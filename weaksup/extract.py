@@ -25,9 +25,9 @@ import numpy as np
 from PIL.Image import DecompressionBombWarning
 
 from weaksup import attributes
-from weaksup.concepts import Vocabulary, build_vocabulary, write_concepts
+from weaksup.concepts import Vocabulary, build_vocabulary, read_concepts, write_concepts
 from weaksup.detectors.base import Detections, Detector, FeatureModel
-from weaksup.errors import UsageError
+from weaksup.errors import DataError, UsageError
 from weaksup.images import UnreadableImage, decode
 from weaksup.store import (
     Overwriting,
@@ -104,6 +104,7 @@ def extract(
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     overwrite: bool = False,
+    opened: Callable[[], object] | None = None,
     progress: Progress | None = None,
 ) -> ExtractionReport:
     """Detect regions and concepts in ``images`` and write the region store.
@@ -123,6 +124,8 @@ def extract(
         workers: threads; by default one more than processors that this process may use, for one
             of them is always waiting for the interpreter.
         overwrite: replace a store that is there, also one in another number of shards.
+        opened: called once nothing that is in the way has been found, before the first image is
+            read.
         progress: called after each group.
 
     Raises:
@@ -162,6 +165,9 @@ def extract(
                 overwrite=overwrite and not (overwriting and path.name in overwriting.done),
             ) as writer:
                 before += writer.done
+                if opened is not None and (not writer.finished or path == paths[-1]):
+                    opened()
+                    opened = None
                 if not writer.finished:
                     # The counts of another store must not outlive it.
                     concepts.unlink(missing_ok=True)
@@ -355,7 +361,7 @@ def _report(
         objects=_count(store.region_objects[named], len(vocabulary.objects)),
         attributes=_count(store.region_attributes[named], len(vocabulary.attributes)),
     )
-    if not concepts.exists():
+    if not _is_whole(concepts):
         write_concepts(concepts, counted)
     ranking = sorted(
         ((c.kind, c.name, c.regions) for c in counted.concepts if c.regions),
@@ -373,6 +379,15 @@ def _report(
         notes=vocabulary.notes,
         wordnet=vocabulary.sources["wordnet"] is not None,
     )
+
+
+def _is_whole(concepts: Path) -> bool:
+    """Whether the file is there and can be read: then it may hold counts of captions, too."""
+    try:
+        read_concepts(concepts)
+    except DataError:
+        return False
+    return True
 
 
 def _without_regions(store: RegionStore) -> int:

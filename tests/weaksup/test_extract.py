@@ -279,21 +279,45 @@ def test_shards_in_another_number_are_refused_or_replaced(photos, tmp_path, dete
 def test_a_finished_store_is_left_alone_with_its_concepts(photos, tmp_path, detector):
     first = run(photos, tmp_path, detector)
     changed = first.store.stat().st_mtime_ns
-    first.concepts.write_text("kept: captions were counted since")
+    content = json.loads(first.concepts.read_text())
+    content["concepts"][0]["captions"] = 7
+    kept = json.dumps(content)
+    first.concepts.write_text(kept)
     again = run(photos, tmp_path, detector)
     assert again.done_before == again.images == 11
     assert first.store.stat().st_mtime_ns == changed
-    assert first.concepts.read_text().startswith("kept")
+    assert first.concepts.read_text() == kept
     assert again.counts == first.counts
     assert again.unreadable == first.unreadable
 
 
-def test_concepts_that_a_kill_prevented_are_written_by_the_next_run(photos, tmp_path, detector):
+@pytest.mark.parametrize("damage", [None, "{", "[]"])
+def test_concepts_that_are_lost_or_damaged_are_written_by_the_next_run(
+    photos, tmp_path, detector, damage
+):
     first = run(photos, tmp_path, detector)
     text = first.concepts.read_text()
     first.concepts.unlink()
+    if damage is not None:
+        first.concepts.write_text(damage)
     run(photos, tmp_path, detector)
     assert first.concepts.read_text() == text
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_it_says_once_that_nothing_is_in_the_way(photos, tmp_path, tiny_detector, shards):
+    opened = []
+
+    def call(detector):
+        run(photos, tmp_path, detector, shards=shards, opened=lambda: opened.append(1))
+
+    call(OnnxDetector(tiny_detector))
+    assert len(opened) == 1
+    call(OnnxDetector(tiny_detector))  # finished
+    assert len(opened) == 2
+    with pytest.raises(UsageError, match="was made otherwise"):
+        call(OnnxDetector(tiny_detector, score_threshold=0.3))
+    assert len(opened) == 2
 
 
 def test_another_detector_is_refused_unless_it_may_overwrite(photos, tmp_path, tiny_detector):

@@ -14,7 +14,7 @@ from weaksup.files import write_atomically
 
 FORMAT, FORMAT_VERSION = "weaksup.concepts", 1
 
-_AGAIN = "make it again with `weaksup extract --overwrite`"
+_AGAIN = "run the same `weaksup extract` again: it makes it anew"
 _LISTS = ("aliases", "synonyms", "hypernyms", "caption_aliases")
 
 
