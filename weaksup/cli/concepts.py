@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from weaksup.cli.options import ANY_PATH, stderr, stdout, workspace_option
+from weaksup.cli.options import ANY_PATH, in_workspace, stderr, stdout, workspace_option
 from weaksup.concepts import (
     KINDS,
     WORDNET_NOTICE,
@@ -67,11 +67,10 @@ def command(
         stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     stdout().print(_table(chosen[:top]))
     counted = any(concept.captions is not None for concept in chosen)
-    stdout().print(
-        f"{min(top, len(chosen))} of {len(chosen)} concepts"
-        + ("" if counted else "; captions are counted by `weaksup subsample`"),
-        highlight=False,
-    )
+    shown = f"{min(top, len(chosen))} of {len(chosen)} concepts"
+    if not counted:
+        shown += in_workspace("; captions are counted by `weaksup subsample`", workspace_folder)
+    stdout().print(shown, markup=False, highlight=False)
     if out is not None:
         _save(out, chosen, vocabulary)
         stdout().print(f"saved to {out}", markup=False, highlight=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from rich.console import Console
@@ -17,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from weaksup.errors import DataError, UsageError
+from weaksup.errors import DataError, UsageError, UserError
 from weaksup.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,8 +30,32 @@ EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 
 
+_IN_WORKSPACE = re.compile(r"\bweaksup (extract|subsample|train|evaluate|concepts)\b")
+
+
+def in_workspace(text: str, folder: Path | None) -> str:
+    """``text`` with ``--workspace`` in every call of a command, if a folder was given with it.
+
+    A folder that comes from the environment or by default needs no naming.
+    """
+    if folder is None:
+        return text
+    named = shlex.quote(str(folder))
+    return _IN_WORKSPACE.sub(lambda match: f"{match[0]} --workspace {named}", text)
+
+
 def workspace_option(function: F) -> F:
-    """``--workspace``: the folder in which the commands meet."""
+    """``--workspace``: the folder in which the commands meet. Hints of errors name it, too."""
+
+    @functools.wraps(function)
+    def hinting(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except UserError as error:
+            # Here, because whoever raises it deep inside knows of no command line.
+            error.hint = in_workspace(error.hint, named["workspace_folder"])
+            raise
+
     return click.option(
         "--workspace",
         "workspace_folder",
@@ -36,7 +63,7 @@ def workspace_option(function: F) -> F:
         metavar="DIR",
         help="Folder in which the commands meet.  [default: $WEAKSUP_WORKSPACE or "
         "./weaksup-workspace]",
-    )(function)
+    )(cast(F, hinting))
 
 
 def captions_option(function: F) -> F:
@@ -72,10 +99,16 @@ def resolve_captions(workspace: Workspace, given: Path | None, console: Console)
         return workspace.captions
     found = find_captions(workspace.images)
     if found is None:
-        where = ", ".join(str(path) for path in workspace.images) or str(workspace.folder)
+        option = "--captions FILE (Karpathy or COCO JSON, Flickr token file, csv, jsonl)"
+        if not workspace.images:
+            raise DataError(
+                f"no captions file was found: the workspace {workspace.folder} knows no image "
+                "folder to look beside",
+                f"run `weaksup extract --images DIR` first, or name captions with {option}",
+            )
+        where = ", ".join(str(path) for path in workspace.images)
         raise DataError(
-            f"no captions file was found inside or beside {where}",
-            "name one with --captions FILE (Karpathy or COCO JSON, Flickr token file, csv, jsonl)",
+            f"no captions file was found inside or beside {where}", f"name one with {option}"
         )
     console.print(
         f"captions: {found} (found beside the images; --captions names another)", markup=False

@@ -11,6 +11,7 @@ from rich.table import Table
 from weaksup.cli.options import (
     ANY_PATH,
     captions_option,
+    in_workspace,
     resolve_captions,
     stderr,
     stdout,
@@ -84,8 +85,6 @@ def command(
     workspace = Workspace.open(workspace_folder)
     console = stdout()
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
-    if captions is not None:
-        workspace = workspace.remember(captions=captions)
     store = open_store(workspace.regions) if workspace.regions.exists() else None
     readable: list[str] = []
     concepts = None
@@ -106,6 +105,9 @@ def command(
         store_ids=readable,
         concepts=concepts,
     )
+    # Only now: captions of other images must not stand in the way of the next bare call.
+    if captions is not None:
+        workspace = workspace.remember(captions=captions)
     path = out or workspace.annotations
     write_annotations(path, annotations)
     console.print(_table(corpus, annotations))
@@ -118,7 +120,8 @@ def command(
         lines.append(_words_line(words, workspace.concepts))
         if not words.wordnet:
             stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
-    lines += [f"wrote {path}", _next(None if own else path, store)]
+    following = in_workspace(_next(None if own else path, store), workspace_folder)
+    lines += [f"wrote {path}", following]
     for line in lines:
         console.print(line, markup=False, highlight=False)
 

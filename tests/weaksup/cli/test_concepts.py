@@ -113,3 +113,14 @@ def test_errors(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     (workspace / "concepts.json").write_text("{")
     assert run("--workspace", workspace) == 3
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_workspace_that_was_named_is_named_in_hints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--workspace", tmp_path) == 3
+    assert f"run `weaksup extract --workspace {tmp_path}` first" in capsys.readouterr().err
+    write_concepts(tmp_path / "concepts.json", Vocabulary((Concept("dog", OBJECT),), {}))
+    assert run("--workspace", tmp_path) == 0
+    said = f"captions are counted by `weaksup subsample --workspace {tmp_path}`"
+    assert said in capsys.readouterr().out

@@ -153,6 +153,11 @@ def test_out(store, capsys):
     assert run("--captions", "captions.csv", "--out", "new/a.json") == 0
     assert json.loads(Path("new/a.json").read_text())["format"] == "weaksup.annotations"
     assert "next: weaksup train --annotations new/a.json" in capsys.readouterr().out
+    assert run("--out", "new/a.json", "--workspace", "weaksup-workspace") == 0
+    assert (
+        "next: weaksup train --workspace weaksup-workspace --annotations new/a.json"
+        in capsys.readouterr().out
+    )
     assert not Path("weaksup-workspace/annotations.json").exists()
 
 
@@ -174,6 +179,8 @@ def test_out(store, capsys):
         (["--captions", "tested.csv"], 3, "in the train split"),
         (["--captions", "."], 3, "is a folder"),
         ([], 3, "no captions file was found"),
+        ([], 3, "run `weaksup extract --images DIR` first"),
+        (["--workspace", "w"], 3, "run `weaksup extract --workspace w --images DIR` first"),
     ],
 )
 def test_wrong_uses(place, capsys, arguments, code, expected):
@@ -197,6 +204,7 @@ def test_captions_of_other_images(store, place, capsys):
     (place / "other.csv").write_text("image,caption\nz.jpg,x\n")
     assert run("--captions", "other.csv") == 3
     assert "is in the region store" in capsys.readouterr().err
+    assert Workspace.open().captions is None
 
 
 @pytest.mark.realdata
