@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +14,17 @@ from weaksup.cli.options import (
     ANY_PATH,
     EXISTING,
     captions_option,
+    in_workspace,
     progress,
     stderr,
     stdout,
     workspace_option,
 )
+from weaksup.cli.process import terminated_is_interrupted
 from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import detect_format
 from weaksup.detectors.build import AUTO, DetectorOptions, detector_names
-from weaksup.errors import UsageError
+from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 from weaksup.workspace import Workspace
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LISTED = 20  # unreadable images that are named; a file has them all
 SHOWN_CONCEPTS = 12
+MIN_REGIONS = 10
+FEATURE_SIZE = 448
 
 
 @click.command("extract")
@@ -76,9 +78,7 @@ SHOWN_CONCEPTS = 12
 @click.option(
     "--feature-size",
     type=click.IntRange(32, 4096),
-    default=448,
-    show_default=True,
-    help="Input side of the feature model, in pixels.",
+    help=f"Input side of the feature model, in pixels.  [default: {FEATURE_SIZE}]",
 )
 @click.option(
     "--max-regions",
@@ -90,9 +90,8 @@ SHOWN_CONCEPTS = 12
 @click.option(
     "--min-regions",
     type=click.IntRange(1, 1000),
-    default=10,
-    show_default=True,
-    help="Fill up to so many regions with boxes below the threshold.",
+    help=f"Fill up to so many regions with boxes below the threshold.  [default: {MIN_REGIONS}, "
+    "or --max-regions if that is less]",
 )
 @click.option(
     "--score-threshold",
@@ -156,9 +155,9 @@ def command(
     labels: Path | None,
     concept_list: Path | None,
     feature_model: str | None,
-    feature_size: int,
+    feature_size: int | None,
     max_regions: int,
-    min_regions: int,
+    min_regions: int | None,
     score_threshold: float,
     batch_size: int,
     workers: int | None,
@@ -179,11 +178,16 @@ def command(
         detect_format(captions)
     if shards > 1 and out is None:
         raise UsageError("--shards cuts the store into a folder of files", "name it with --out DIR")
+    if feature_size is not None and feature_model is None:
+        raise UsageError(
+            f"--feature-size {feature_size} is of a feature model, and there is none",
+            "name one with --feature-model, or leave --feature-size out",
+        )
     options = DetectorOptions(
         weights=weights,
         with_features=feature_model is None,
         score_threshold=score_threshold,
-        min_regions=min_regions,
+        min_regions=min(MIN_REGIONS, max_regions) if min_regions is None else min_regions,
         max_regions=max_regions,
         device=device,
         precision=precision,
@@ -196,11 +200,13 @@ def command(
             "name one with --images DIR",
         )
     store = out or workspace.own_regions
-    with _terminated_is_interrupted():
+    with terminated_is_interrupted():
         report, seconds = _run(
             folders,
             remember=lambda: workspace.remember(images=folders, captions=captions),
-            build=lambda: _build(detector, options, labels, feature_model, feature_size),
+            build=lambda: _build(
+                detector, options, labels, feature_model, feature_size or FEATURE_SIZE
+            ),
             out=store,
             concepts=store.with_name("concepts.json"),
             concept_list=concept_list,
@@ -211,11 +217,22 @@ def command(
         )
     # The workspace as it is now: _run has let it remember the images.
     workspace = Workspace.open(workspace_folder).remember(regions=store)
+    unreadable = _unreadable_lines(report.unreadable, workspace.unreadable)
+    if len(report.unreadable) == report.images:
+        # A store of no picture is good for nothing; what is there is most likely no pictures.
+        raise DataError(
+            "\n".join([f"none of the images could be read: {report.images:,}", *unreadable]),
+            "mend them, or name another folder with --images, and run with --overwrite",
+        )
     if not report.wordnet:
         stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     _show(report, seconds, stdout())
-    _show_unreadable(report.unreadable, workspace.unreadable, stdout())
-    _show_end(report, stdout())
+    written = f"written: {report.store} and {report.concepts}"
+    following = in_workspace("next: weaksup subsample --ratio 0.2", workspace_folder)
+    if unreadable:
+        unreadable.insert(0, f"unreadable images: {len(report.unreadable):,}")
+    for line in (*unreadable, written, following):
+        stdout().print(line, highlight=False, markup=False)
 
 
 def _build(
@@ -251,8 +268,6 @@ def _run(
 
     images = list_images(folders)
     parts = build()
-    # Only now: a mistyped model must not change what the workspace remembers.
-    remember()
     began = time.monotonic()
     with progress(stderr()) as bar:
         task = bar.add_task("extracting", total=len(images), rate="")
@@ -263,22 +278,10 @@ def _run(
             rate = (done - first[0]) / max(time.monotonic() - began, 1e-9)
             bar.update(task, completed=done, rate=f"{rate:.1f} images/s")
 
-        report = extract(images, progress=advance, **parts, **arguments)
+        # Not before the store is open: neither a mistyped model nor a store that is in the way may
+        # change what the workspace remembers.
+        report = extract(images, opened=remember, progress=advance, **parts, **arguments)
     return report, time.monotonic() - began
-
-
-@contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: what is committed is kept, and the exit code is 130."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
@@ -302,20 +305,13 @@ def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
         console.print(f"note: {note}", highlight=False, markup=False)
 
 
-def _show_unreadable(images: Sequence[tuple[str, str]], file: Path, console: Console) -> None:
-    """Name the first images with their reasons, and write all of them to ``file``."""
+def _unreadable_lines(images: Sequence[tuple[str, str]], file: Path) -> list[str]:
+    """The first images with their reasons; all of them are written to ``file``."""
     if not images:
         file.unlink(missing_ok=True)  # of an earlier extraction
-        return
-    console.print(f"unreadable images: {len(images):,}", highlight=False)
-    for name, reason in images[:LISTED]:
-        console.print(f"  {name}: {reason}", highlight=False, markup=False)
+        return []
     write_atomically(file, "".join(f"{name}\t{reason}\n" for name, reason in images))
+    lines = [f"  {name}: {reason}" for name, reason in images[:LISTED]]
     if len(images) > LISTED:
-        rest = f"  and {len(images) - LISTED:,} more: {file} has all of them"
-        console.print(rest, highlight=False, markup=False)
-
-
-def _show_end(report: ExtractionReport, console: Console) -> None:
-    console.print(f"written: {report.store} and {report.concepts}", highlight=False, markup=False)
-    console.print("next: weaksup subsample --ratio 0.2", highlight=False)
+        lines.append(f"  and {len(images) - LISTED:,} more: {file} has all of them")
+    return lines

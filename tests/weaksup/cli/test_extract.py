@@ -184,7 +184,44 @@ def test_a_store_made_otherwise_is_in_the_way(run, photos, onnx):
     assert run(*onnx, "--score-threshold", 0.3, "--overwrite")[0] == 0
 
 
+def test_a_store_in_the_way_changes_nothing_in_the_workspace(run, photos, onnx, tmp_path):
+    assert run("--images", photos, *onnx)[0] == 0
+    memory = (Workspace.open().folder / "workspace.toml").read_bytes()
+    captions = tmp_path / "captions.csv"
+    captions.write_text("image,caption\n0.png,a dog\n")
+    code, _, err = run("--images", photos / "inner", "--captions", captions, *onnx)
+    assert code == 2
+    assert "was made otherwise" in err
+    assert (Workspace.open().folder / "workspace.toml").read_bytes() == memory
+
+
+def test_only_unreadable_images_are_bad_data(run, onnx, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(b"")
+    for _ in range(2):  # the second time, of a finished store
+        code, out, err = run("--images", tmp_path / "pictures", *onnx)
+        assert (code, out) == (3, "")
+        assert "none of the images could be read: 1\n  a.jpg: the file is empty" in err
+        assert "--overwrite" in err
+    assert Workspace.open().unreadable.read_text() == "a.jpg\tthe file is empty\n"
+
+
+def test_the_least_number_of_regions_follows_the_largest(run, photos, onnx):
+    assert run("--images", photos, *onnx, "--max-regions", 5)[0] == 0
+    settings = open_store(Workspace.open().regions).provenance.settings
+    assert (settings["min_regions"], settings["max_regions"]) == (5, 5)
+    assert run(*onnx, "--overwrite")[0] == 0
+    assert open_store(Workspace.open().regions).provenance.settings["min_regions"] == 10
+
+
+def test_a_workspace_that_was_named_is_named_in_what_comes_next(run, photos, onnx):
+    code, out, _ = run("--images", photos, *onnx, "--workspace", "my place")
+    assert code == 0
+    assert "next: weaksup subsample --workspace 'my place' --ratio 0.2" in out
+
+
 def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
+    Pillow.new("RGB", (20, 20)).save(tmp_path / "99.png")
     for number in range(25):
         (tmp_path / f"{number:02}.jpg").write_bytes(b"")
     code, out, _ = run("--images", tmp_path, *onnx)
@@ -218,6 +255,7 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
         (["--images", "PHOTOS", "--min-regions", "9", "--max-regions", "5"], 2, "--min-regions"),
         (["--images", "PHOTOS", "ONNX", "--feature-model", "resnet51"], 2, "resnet50"),
         (["--images", "PHOTOS", "ONNX", "--feature-size", "4"], 2, "--feature-size"),
+        (["--images", "PHOTOS", "ONNX", "--feature-size", "448"], 2, "--feature-model"),
         (["--images", "PHOTOS", "ONNX", "--concepts", "EMPTY_FILE"], 3, "empty"),
         (["--images", "PHOTOS", "ONNX", "--labels", "EMPTY_FILE"], 3, "empty"),
         (["--images", "PHOTOS", "--detector", "onnx", "--weights", "EMPTY_FILE"], 3, "not an ONNX"),
