@@ -124,7 +124,7 @@ class TrainConfig(Section):
     """Everything that decides a run, beside its data."""
 
     model: ModelName = Field(default=DEFAULT_MODEL, description="what is trained")
-    seed: int = Field(default=0, ge=0, description="of weights, batches and dropout")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of weights, batches and dropout")
     epochs: int = Field(default=8, ge=1, description="passes over the gold pairs")
     batch_size: int = Field(default=128, ge=2, description="gold pairs a step")
     lr: float = Field(default=1e-3, gt=0, le=1, description="highest learning rate")

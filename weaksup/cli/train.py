@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -12,12 +13,14 @@ import click
 from weaksup.cli.options import (
     EXISTING,
     captions_option,
+    in_workspace,
     parse_assignments,
     resolve_captions,
     stderr,
     stdout,
     workspace_option,
 )
+from weaksup.cli.process import alone_in, terminated_is_interrupted
 from weaksup.errors import DataError, UsageError
 from weaksup.workspace import Workspace
 
@@ -43,8 +46,8 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="One setting, such as epochs=20 or loss.w_adv=0. Repeatable; wins over --config.",
 )
-@click.option("--epochs", type=int, help="The same as --set epochs=N.")
-@click.option("--seed", type=int, help="The same as --set seed=N.")
+@click.option("--epochs", type=click.IntRange(min=1), help="The same as --set epochs=N.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same as --set seed=N.")
 @click.option("--name", help="Name of the run's folder.  [default: the model's name]")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run of that name.")
 @click.option(
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     help="Which captions are kept.  [default: the workspace's]",
 )
 @workspace_option
+@terminated_is_interrupted()
 def command(
     model: str | None,
     config: Path | None,
@@ -119,26 +123,36 @@ def command(
         provenance=store.provenance,
         feature_size=store.feature_size,
     )
-    folder, resumes = _choose_folder(
+    choose = functools.partial(
+        _choose_folder,
         workspace,
         name=name,
         description=description,
         resume=resume,
         fingerprint=run_fingerprint(settings, store, corpus, kept),
     )
-    if resumes:
-        notices.print(f"resuming {folder}", markup=False)
-    result = train(
-        config=settings,
-        store=store,
-        corpus=corpus,
-        annotations=kept,
-        description=description,
-        folder=folder,
-        resume=resumes,
-        make_logger=lambda plan: _loggers(plan, folder, notices),
-    )
+    folder, resumes = choose()
+    with alone_in(folder, doing="training"):
+        if choose() != (folder, resumes):
+            # Found before it was ours: overwriting what has come since would be a loss.
+            raise UsageError(
+                f"another process has just been training {folder}", "run the same command again"
+            )
+        if resumes:
+            notices.print(f"resuming {folder}", markup=False)
+        result = train(
+            config=settings,
+            store=store,
+            corpus=corpus,
+            annotations=kept,
+            description=description,
+            folder=folder,
+            resume=resumes,
+            make_logger=lambda plan: _loggers(plan, folder, notices),
+        )
     _report(result, folder)
+    following = in_workspace("next: `weaksup evaluate`", workspace_folder)
+    stdout().print(following, markup=False, highlight=False)
 
 
 def _choose_folder(
@@ -215,4 +229,3 @@ def _report(result: TrainingResult, folder: Path) -> None:
     if not math.isnan(result.best_rsum):
         out.print(f"val rsum {result.best_rsum:.1f}", highlight=False)
     out.print(f"written: {folder}", markup=False, highlight=False)
-    out.print("next: `weaksup evaluate`", highlight=False)

@@ -111,7 +111,10 @@ def test_a_name_is_not_taken_twice(train, prepared):
         (("--model", "a3vs"), "did you mean 'a3vse'?"),
         (("--set", "loss.w_wek=1"), "did you mean 'loss.w_weak'?"),
         (("--set", "epoch=1"), "did you mean 'epochs'?"),
-        (("--epochs", "0"), "epochs = 0"),
+        (("--epochs", "0"), "'--epochs': 0"),
+        (("--seed", "-1"), "'--seed': -1"),
+        (("--seed", "4294967296"), "'--seed': 4294967296"),
+        (("--set", "seed=4294967296"), "at most 4294967295"),
         (("--set", "lr=high"), 'lr = "high"'),
         (("--set", "epochs"), "expected KEY=VALUE"),
         (("--set", "heads=3"), "does not divide embed_size"),
@@ -186,29 +189,69 @@ def test_there_is_nothing_to_resume(train):
     assert "no interrupted run" in err
 
 
-@pytest.fixture
-def interrupted(prepared):
-    """A command that SIGTERM has stopped in the middle, and its arguments."""
-    command = ["train", *TINY, "--model", "a3vse", "--epochs", "25"]
+def start(command):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "weaksup.cli", *command],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def terminate(process):
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted; what was done so far is kept" in message
+    assert "Traceback" not in message
+
+
+@pytest.fixture
+def running(prepared):
+    """A process in the middle of training, and its arguments."""
+    command = ["train", *TINY, "--model", "a3vse", "--epochs", "25"]
+    process = start(command)
     metrics = prepared / "runs" / "a3vse" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not metrics.exists() or metrics.read_text().count("\n") < 8:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    message = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    assert "interrupted; what was done so far is kept" in message
-    assert "Traceback" not in message
+    yield process, command
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def interrupted(running):
+    """The arguments of a command that SIGTERM has stopped in the middle."""
+    process, command = running
+    terminate(process)
     return command
+
+
+def test_two_processes_do_not_train_one_run(running, train, prepared):
+    process, command = running
+    folder = prepared / "runs" / "a3vse"
+    # Stopped, so that it cannot come to its end meanwhile.
+    process.send_signal(signal.SIGSTOP)
+    code, out, err = train(*command[1:], tiny=False)
+    process.send_signal(signal.SIGCONT)
+    assert (code, out) == (2, "")
+    assert f"another process is training {folder}" in err
+    terminate(process)
+    assert not (folder / "lock").exists()
+
+
+def test_sigterm_while_data_are_read_is_an_interruption(prepared, tmp_path):
+    pipe = tmp_path / "annotations.json"
+    os.mkfifo(pipe)
+    process = start(["train", *TINY, "--annotations", str(pipe)])
+    # Opening waits until the other side is open as well: then it reads, and waits for us.
+    with pipe.open("w"):
+        terminate(process)
+    assert not (prepared / "runs").exists()
 
 
 def test_the_same_command_goes_on_after_sigterm(interrupted, train, prepared):
@@ -288,3 +331,20 @@ def test_captions_are_remembered_unless_the_annotations_are_of_others(
     again = pictures.captions(tmp_path / "again.csv", pictures.splits())
     assert train("--captions", again, "--model", "cca")[0] == 0
     assert Workspace.open().captions == again
+
+
+def test_a_workspace_that_was_named_is_named_in_hints(train, prepared):
+    words = ("--workspace", prepared, "--model", "cca")
+    code, out, _ = train(*words)
+    assert code == 0
+    assert f"next: `weaksup evaluate --workspace {prepared}`" in out
+    (prepared / "annotations.json").unlink()
+    code, _, err = train(*words)
+    assert code == 3
+    assert f"run `weaksup subsample --workspace {prepared} --ratio 0.2` first" in err
+
+
+def test_a_run_that_is_refused_leaves_no_folder(train, prepared):
+    code, *_ = train("--set", "device=gpu")
+    assert code == 2
+    assert not (prepared / "runs").exists()
