@@ -4,6 +4,9 @@ name all that differs between them (see conftest.py), so that the figures are kn
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -218,3 +221,63 @@ def test_wrong_usage(evaluate, words):
     code, out, err = evaluate(*words)
     assert (code, out) == (2, "")
     assert "Traceback" not in err
+
+
+def test_the_figures_go_through_links_and_into_pipes(workspace, evaluate, tmp_path):
+    link, pipe = tmp_path / "link.json", tmp_path / "pipe"
+    link.symlink_to("target.json")
+    os.mkfifo(pipe)
+    # Open for both, so that neither side waits for the other.
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    for file in (link, pipe, "/dev/null", "plain.json"):
+        code, out, err = evaluate("--json", file)
+        assert code == 0, err
+        assert f"written: {file}" in out
+    found = report(workspace, "test")
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "target.json").read_text()) == found
+    assert pipe.is_fifo()
+    assert json.loads(os.read(reader, 1 << 16)) == found
+    assert Path("/dev/null").is_char_device()
+    assert json.loads(Path("plain.json").read_text()) == found
+    os.close(reader)
+
+
+def test_standard_output_may_be_a_file(workspace, tmp_path):
+    output = tmp_path / "output.txt"
+    command = [sys.executable, "-m", "weaksup.cli", "evaluate", "--json", "/dev/stdout"]
+    with output.open("w") as file:
+        subprocess.run(command, stdout=file, check=True)
+    text = output.read_text()
+    assert text.startswith("cca-0 (cca) on test")
+    assert json.loads(text[text.index("{") : text.rindex("}") + 1]) == report(workspace, "test")
+    assert "next: `weaksup train" in text
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(workspace, evaluate):
+    # A folder of that name is in the way of whoever may write anywhere, too.
+    (workspace / "runs" / "cca-0" / "evaluation-test.json").mkdir()
+    code, out, err = evaluate()
+    assert code == 3
+    assert "rsum 600.0" in out
+    assert "the figures could not be kept" in err
+    assert "evaluation-test.json cannot be written" in err
+    assert "--json" in err
+    code, out, err = evaluate("--json", "figures.json")
+    assert code == 0
+    assert "rsum 600.0" in out
+    assert "evaluation-test.json cannot be written" in err
+    assert json.loads(Path("figures.json").read_text())["rsum"] == 600
+
+
+def test_json_that_cannot_be_written_is_wrong_usage(workspace, evaluate):
+    code, out, err = evaluate("--json", "captions.csv/figures.json")
+    assert code == 2
+    assert "rsum 600.0" in out
+    assert "cannot be written" in err
+
+
+def test_a_workspace_that_was_named_is_named_in_what_comes_next(workspace, evaluate):
+    code, out, _ = evaluate("--workspace", workspace)
+    assert code == 0
+    assert f"next: `weaksup train --workspace {workspace} --model a3vse`" in out
