@@ -71,6 +71,13 @@ SHOWN_CONCEPTS = 12
     "[default: the detector's own]",
 )
 @click.option(
+    "--feature-labels",
+    type=EXISTING,
+    metavar="FILE",
+    help="Names of the feature model's own classes, one class a line: every region gets its best "
+    "five. For ONNX files.",
+)
+@click.option(
     "--feature-size",
     type=click.IntRange(32, 4096),
     default=448,
@@ -152,6 +159,7 @@ def command(
     labels: Path | None,
     concept_list: Path | None,
     feature_model: str | None,
+    feature_labels: Path | None,
     feature_size: int,
     max_regions: int,
     min_regions: int,
@@ -172,6 +180,11 @@ def command(
     """
     if shards > 1 and out is None:
         raise UsageError("--shards cuts the store into a folder of files", "name it with --out DIR")
+    if feature_labels is not None and feature_model is None:
+        raise UsageError(
+            "--feature-labels names the classes of a feature model, and there is none",
+            "name an ONNX file with --feature-model",
+        )
     options = DetectorOptions(
         weights=weights,
         with_features=feature_model is None,
@@ -192,7 +205,9 @@ def command(
         report, seconds = _run(
             folders,
             remember=lambda: workspace.remember(images=folders, captions=captions),
-            build=lambda: _build(detector, options, labels, feature_model, feature_size),
+            build=lambda: _build(
+                detector, options, labels, feature_model, feature_labels, feature_size
+            ),
             out=out or workspace.regions,
             concepts=(out or workspace.regions).with_name("concepts.json"),
             concept_list=concept_list,
@@ -209,6 +224,7 @@ def _build(
     options: DetectorOptions,
     labels: Path | None,
     feature_model: str | None,
+    feature_labels: Path | None,
     feature_size: int,
 ) -> dict[str, Any]:
     from weaksup.detectors.build import build_detector, build_feature_model
@@ -221,6 +237,7 @@ def _build(
             size=feature_size,
             device=options.device,
             precision=options.precision,
+            labels_file=feature_labels,
         )
     return {"detector": built, "feature_model": network}
 
@@ -283,6 +300,9 @@ def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
         words = [f"{name} {count:,}" for k, name, count in report.counts if k == kind]
         if words:
             console.print(f"{kind}s: {', '.join(words[:SHOWN_CONCEPTS])}", highlight=False)
+    if report.classes:
+        words = [f"{name} {count:,}" for name, count in report.classes[:SHOWN_CONCEPTS]]
+        console.print(f"classes: {', '.join(words)}", highlight=False, markup=False)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     if report.unreadable:
