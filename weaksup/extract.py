@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL.Image import DecompressionBombWarning
@@ -123,7 +123,12 @@ def extract(
     vocabulary = build_vocabulary(objects, words, user_list=concept_list)
     analyser = Analyser(detector=detector, feature_model=feature_model, vocabulary=vocabulary)
     provenance = analyser.provenance(batch_size=batch_size)
-    labels, wordnet = analyser.classes, find_wordnet()
+    wordnet = find_wordnet()
+    names: dict[str, Any] = {
+        "classes": [class_names(label)[0] for label in analyser.classes],
+        "object_words": object_words(vocabulary.of(OBJECT), wordnet),
+        "class_words": class_words(analyser.classes, wordnet),
+    }
     total, before = len(images), 0
     paths = _store_paths(out, shards)
     with _quiet_pictures(), ThreadPoolExecutor(workers or processors() + 1) as pool:
@@ -140,9 +145,7 @@ def extract(
                 provenance=provenance,
                 group_size=batch_size,
                 class_slots=analyser.class_slots,
-                classes=[class_names(label)[0] for label in labels],
-                object_words=object_words(vocabulary.of(OBJECT), wordnet),
-                class_words=class_words(labels, wordnet),
+                **names,
                 overwrite=overwrite,
             ) as writer:
                 before += writer.done
