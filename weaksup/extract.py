@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL.Image import DecompressionBombWarning
 
 from weaksup import attributes
-from weaksup.concepts import Vocabulary, build_vocabulary, read_concepts, write_concepts
-from weaksup.detectors.base import Detections, Detector, FeatureModel
+from weaksup.concepts import OBJECT, Vocabulary, build_vocabulary, read_concepts, write_concepts
+from weaksup.concepts.wordnet import find_wordnet
+from weaksup.concepts.words import class_names, class_words, object_words
+from weaksup.detectors.base import Detections, Detector, FeatureModel, PooledRegions
 from weaksup.errors import DataError, UsageError
 from weaksup.images import UnreadableImage, decode
 from weaksup.store import (
@@ -45,7 +47,6 @@ from weaksup.types import (
     STATUS_NO_REGION,
     STATUS_OK,
     STATUS_UNREADABLE,
-    Float32,
     Image,
     Int32,
     Provenance,
@@ -76,6 +77,8 @@ class ExtractionReport:
         unreadable: (id, reason) of the images that could not be decoded.
         counts: (kind, concept, number of regions of the score threshold or more), most frequent
             first; only what occurs.
+        classes: (class, number of images) by the best class of the whole image, most frequent
+            first; empty without a feature model that has classes.
         notes: what the vocabulary merged or left out, a sentence each.
         wordnet: whether the concepts have WordNet's synonyms and hypernyms.
     """
@@ -88,6 +91,7 @@ class ExtractionReport:
     without_regions: int
     unreadable: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, str, int], ...]
+    classes: tuple[tuple[str, int], ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     wordnet: bool = True
 
@@ -136,6 +140,12 @@ def extract(
     vocabulary = build_vocabulary(objects, words, user_list=concept_list)
     analyser = Analyser(detector=detector, feature_model=feature_model, vocabulary=vocabulary)
     provenance = analyser.provenance(batch_size=batch_size)
+    wordnet = find_wordnet()
+    names: dict[str, Any] = {
+        "classes": [class_names(label)[0] for label in analyser.classes],
+        "object_words": object_words(vocabulary.of(OBJECT), wordnet),
+        "class_words": class_words(analyser.classes, wordnet),
+    }
     total, before = len(images), 0
     paths = _store_paths(out, shards, overwrite=overwrite)
     overwriting = None
@@ -162,6 +172,8 @@ def extract(
                 attributes=vocabulary.attributes,
                 provenance=provenance,
                 group_size=batch_size,
+                class_slots=analyser.class_slots,
+                **names,
                 overwrite=overwrite and not (overwriting and path.name in overwriting.done),
             ) as writer:
                 before += writer.done
@@ -217,6 +229,8 @@ class Analyser:
         self._object_rows = vocabulary.object_rows
         self._attribute_rows = vocabulary.attribute_rows
         self.feature_size = (feature_model or detector).feature_size
+        self.classes = feature_model.classes if feature_model is not None else ()
+        self.class_slots = feature_model.class_slots if feature_model is not None else 0
 
     def provenance(self, *, batch_size: int) -> Provenance:
         """The detector's provenance with that of everything else that changes the result."""
@@ -255,16 +269,16 @@ class Analyser:
         images = [image for image in group if isinstance(image, Image)]
         detections = self._detector.detect(images) if images else []
         if self._feature_model is None:
-            features = [found.features for found in detections]
+            pooled = [PooledRegions.without_classes(found.features) for found in detections]
         else:
-            features = self._feature_model.pool(images, [found.boxes for found in detections])
+            pooled = self._feature_model.pool(images, [found.boxes for found in detections])
         items = iter(
             self._item(image, found, rows)
-            for image, found, rows in zip(images, detections, features, strict=True)
+            for image, found, rows in zip(images, detections, pooled, strict=True)
         )
         return [next(items) if isinstance(image, Image) else image for image in group]
 
-    def _item(self, image: Image, found: Detections, features: Float32) -> StoreItem:
+    def _item(self, image: Image, found: Detections, pooled: PooledRegions) -> StoreItem:
         height, width = image.pixels.shape[:2]
         sides = np.array([width, height, width, height], dtype=np.float32)
         words = found.attributes
@@ -272,10 +286,12 @@ class Analyser:
             words = attributes.describe(image.pixels, found.boxes)
         regions = Regions(
             boxes=np.clip(found.boxes / sides, 0, 1),
-            features=features,
+            features=pooled.features,
             scores=found.scores,
             objects=_rename(found.objects, self._object_rows),
             attributes=_pack(_rename(words, self._attribute_rows)),
+            classes=pooled.classes,
+            class_scores=pooled.class_scores,
         )
         status = STATUS_OK if len(regions) > 1 else STATUS_NO_REGION
         return StoreItem(size=image.size, status=status, regions=regions)
@@ -376,6 +392,7 @@ def _report(
         without_regions=_without_regions(store),
         unreadable=tuple(store.problems),
         counts=tuple(ranking),
+        classes=_classes_of_images(store),
         notes=vocabulary.notes,
         wordnet=vocabulary.sources["wordnet"] is not None,
     )
@@ -392,6 +409,17 @@ def _is_whole(concepts: Path) -> bool:
 
 def _without_regions(store: RegionStore) -> int:
     return int(np.count_nonzero(store.status == STATUS_NO_REGION))
+
+
+def _classes_of_images(store: RegionStore) -> tuple[tuple[str, int], ...]:
+    if not store.classes:
+        return ()
+    # The whole image is the first region of every image that has one.
+    first = store.offsets[:-1][np.diff(store.offsets) > 0]
+    best = store.region_classes[first, 0]
+    # By name: two classes of one name, as ImageNet's cranes are, read as one.
+    counts = Counter(store.classes[row] for row in best[best >= 0].tolist())
+    return tuple(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def _count(rows: Int32, names: int) -> Int32:

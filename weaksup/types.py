@@ -1,7 +1,7 @@
 """What passes between stages. Plain frozen dataclasses; arrays are numpy.
 
-Letters: M regions of one image, D feature width, A attribute slots, H and W height and width
-in pixels.
+Letters: M regions of one image, D feature width, A attribute slots, K class slots, H and W height
+and width in pixels.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Regions:
         scores: (M,) float32 in [0, 1]; 1 for the whole image.
         objects: (M,) int32, rows of the object vocabulary, -1 for none.
         attributes: (M, A) int32, rows of the attribute vocabulary, -1 as padding.
+        classes: (M, K) int32, rows of the feature network's classes, the most probable first, -1
+            as padding; K is 0 where that network names none.
+        class_scores: (M, K) float32, their probabilities, 0 as padding.
     """
 
     boxes: Float32
@@ -56,6 +59,8 @@ class Regions:
     scores: Float32
     objects: Int32
     attributes: Int32
+    classes: Int32 = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    class_scores: Float32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -122,6 +122,39 @@ def tiny_feature_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A classifier of 5 channels and 4 classes, and the file that names them.
+
+    As exporters do it, ``features`` is a copy of the tensor that the head reads.
+    """
+    generator = np.random.default_rng(11)
+    weights = {
+        "weight": _random(generator, 5, 3, 8, 8) / 1000,
+        "head": _random(generator, 4, 5, 1, 1),
+        "bias": _random(generator, 4),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["map"], strides=[8, 8]),
+        helper.make_node("Identity", ["map"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["map"], ["means"]),
+        helper.make_node("Conv", ["means", "head", "bias"], ["scores"]),
+        helper.make_node("Flatten", ["scores"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    folder = tmp_path_factory.mktemp("classifier")
+    write_onnx(
+        folder / "tiny_classifier.onnx",
+        nodes,
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+        {"images": ["n", 3, "h", "w"]},
+        {"features": ["n", 5, "r", "c"], "probabilities": ["n", 4]},
+    )
+    labels = folder / "labels.txt"
+    labels.write_text("background\ngolden retriever\ntabby, tabby cat\nboat\n")
+    return folder / "tiny_classifier.onnx", labels
+
+
 def write_onnx(
     path: Path,
     nodes: Sequence[onnx.NodeProto],

@@ -349,7 +349,72 @@ def test_a_feature_model_takes_the_place_of_the_detectors_features(
     (found,) = detector.detect([picture])
     (expected,) = model.pool([picture], [found.boxes])
     got = store.regions(store.index("0.png")).features
-    assert (got == expected.astype(np.float16)).all()
+    assert (got == expected.features.astype(np.float16)).all()
+
+
+@pytest.fixture
+def classifier(tiny_classifier):
+    path, labels = tiny_classifier
+    return OnnxFeatureModel(path, size=64, labels=labels)
+
+
+def test_the_classes_of_a_feature_model_are_in_the_store(photos, tmp_path, detector, classifier):
+    report = run(photos, tmp_path, detector, feature_model=classifier)
+    store = open_store(report.store)
+    assert store.classes == ("golden retriever", "tabby", "boat")
+    assert [words[0] for words in store.class_words] == ["retriever", "tabby", "boat"]
+    assert store.provenance.settings["feature_model"]["classes"]["output"] == "probabilities"
+    firsts = []
+    for at, name in enumerate(store.ids):
+        if name == "broken.jpg":
+            continue
+        picture = Image(name, *decode(photos / name))
+        (found,) = detector.detect([picture])
+        (expected,) = classifier.pool([picture], [found.boxes])
+        regions = store.regions(at)
+        assert (regions.classes == expected.classes).all()
+        assert (regions.class_scores == expected.class_scores.astype(np.float16)).all()
+        firsts.append(store.classes[expected.classes[0, 0]])
+    assert dict(report.classes) == {name: firsts.count(name) for name in firsts}
+    assert [count for _, count in report.classes] == sorted(
+        (count for _, count in report.classes), reverse=True
+    )
+
+
+def test_a_store_without_classes_has_the_words_of_its_objects(photos, tmp_path, detector):
+    report = run(photos, tmp_path, detector)
+    store = open_store(report.store)
+    assert (store.classes, report.classes) == ((), ())
+    assert store.region_classes.shape == (report.regions, 0)
+    assert [words[0] for words in store.object_words] == ["person", "light", "dog"]
+
+
+def test_words_without_wordnet(photos, tmp_path, detector, classifier, monkeypatch):
+    monkeypatch.setenv("WEAKSUP_WORDNET", str(tmp_path))
+    store = open_store(run(photos, tmp_path, detector, feature_model=classifier).store)
+    assert store.object_words == (("person",), ("light",), ("dog",))
+    assert store.class_words == (("retriever",), ("tabby", "cat"), ("boat",))
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_an_interrupted_run_with_classes_goes_on(photos, tmp_path, detector, classifier, shards):
+    options = {"feature_model": classifier, "shards": shards}
+    whole = run(photos, tmp_path, detector, "whole", **options)
+
+    def stop(done, total):
+        if done >= 4:
+            raise StopNowError
+
+    with pytest.raises(StopNowError):
+        run(photos, tmp_path, detector, "again", progress=stop, **options)
+    report = run(photos, tmp_path, detector, "again", **options)
+    assert report.done_before == 4
+    first, second = open_store(whole.store), open_store(report.store)
+    assert second.region_classes.tobytes() == first.region_classes.tobytes()
+    assert second.region_class_scores.tobytes() == first.region_class_scores.tobytes()
+    assert contents(second.path) == contents(first.path)
+    assert second.fingerprint == first.fingerprint
+    assert report.classes == whole.classes
 
 
 def test_a_users_list_filters_and_renames_labels(photos, tmp_path, detector):

@@ -76,6 +76,13 @@ FEATURE_SIZE = 448
     "[default: the detector's own]",
 )
 @click.option(
+    "--feature-labels",
+    type=EXISTING,
+    metavar="FILE",
+    help="Names of the feature model's own classes, one class a line: every region gets its best "
+    "five. For ONNX files.",
+)
+@click.option(
     "--feature-size",
     type=click.IntRange(32, 4096),
     help=f"Input side of the feature model, in pixels.  [default: {FEATURE_SIZE}]",
@@ -155,6 +162,7 @@ def command(
     labels: Path | None,
     concept_list: Path | None,
     feature_model: str | None,
+    feature_labels: Path | None,
     feature_size: int | None,
     max_regions: int,
     min_regions: int | None,
@@ -183,6 +191,11 @@ def command(
             f"--feature-size {feature_size} is of a feature model, and there is none",
             "name one with --feature-model, or leave --feature-size out",
         )
+    if feature_labels is not None and feature_model is None:
+        raise UsageError(
+            "--feature-labels names the classes of a feature model, and there is none",
+            "name an ONNX file with --feature-model",
+        )
     options = DetectorOptions(
         weights=weights,
         with_features=feature_model is None,
@@ -205,7 +218,12 @@ def command(
             folders,
             remember=lambda: workspace.remember(images=folders, captions=captions),
             build=lambda: _build(
-                detector, options, labels, feature_model, feature_size or FEATURE_SIZE
+                detector,
+                options,
+                labels,
+                feature_model,
+                feature_labels,
+                feature_size or FEATURE_SIZE,
             ),
             out=store,
             concepts=store.with_name("concepts.json"),
@@ -240,6 +258,7 @@ def _build(
     options: DetectorOptions,
     labels: Path | None,
     feature_model: str | None,
+    feature_labels: Path | None,
     feature_size: int,
 ) -> dict[str, Any]:
     from weaksup.detectors.build import build_detector, build_feature_model
@@ -252,6 +271,7 @@ def _build(
             size=feature_size,
             device=options.device,
             precision=options.precision,
+            labels_file=feature_labels,
         )
     return {"detector": built, "feature_model": network}
 
@@ -301,6 +321,9 @@ def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
         if words:
             text = f"{kind}s: {', '.join(words[:SHOWN_CONCEPTS])}"
             console.print(text, highlight=False, markup=False)
+    if report.classes:
+        words = [f"{name} {count:,}" for name, count in report.classes[:SHOWN_CONCEPTS]]
+        console.print(f"classes: {', '.join(words)}", highlight=False, markup=False)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
 

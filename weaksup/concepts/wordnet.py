@@ -69,9 +69,7 @@ class WordNet:
             head = name.rpartition(" ")[2]
             above = self._sense(head, kind) if kind == OBJECT and head != name else None
             return None if above is None else Meaning((), (), (head, *self._above(above)))
-        # Capitalised names of several words are Latin ("Canis familiaris").
-        others = [n for n in sense.lemma_names() if not ("_" in n and n[0].isupper())]
-        shared = tuple(plain for other in others if (plain := _plain(other)) != name)
+        shared = tuple(other for other in _names(sense) if other != name)
         synonyms = tuple(
             other
             for other in shared
@@ -79,6 +77,50 @@ class WordNet:
             if self._sense(other, kind) == sense and not name.endswith(f" {other}")
         )
         return Meaning(synonyms, shared, self._above(sense))
+
+    def lineage(self, names: Sequence[str], *, least_depth: int) -> tuple[str, ...]:
+        """All names of the thing that ``names`` call, and of what it is, the nearest first.
+
+        Args:
+            names: of one thing. The sense is the noun that has most of them; of equals, one that
+                writes them alike, so that a crane is no constellation; of these, the one that
+                ``meaning`` takes for the first name.
+            least_depth: of the more general senses, those at least so far below "entity".
+
+        Returns:
+            Names, lower case, each once. A name that WordNet lacks is a kind of its last word.
+        """
+        sense = self._sense_of_all(names)
+        if sense is None:
+            sense = self._sense(names[0].lower().rpartition(" ")[2], OBJECT)
+        if sense is None:
+            return ()
+        found, level = list(_names(sense)), [sense]
+        while level:
+            above = dict.fromkeys(other for each in level for other in each.hypernyms())
+            # Of equally near ones, the more special first: a dog is a canine, then an animal.
+            level = sorted(above, key=lambda each: -each.min_depth())
+            kept = (each for each in level if each.min_depth() >= least_depth)
+            found += [name for each in kept for name in _names(each)]
+        return tuple(dict.fromkeys(found))
+
+    def _sense_of_all(self, names: Sequence[str]) -> Any | None:
+        written = [name.replace(" ", "_") for name in names]
+        lower = {name.lower() for name in written}
+        votes = {
+            sense: (
+                len(lower.intersection(map(str.lower, sense.lemma_names()))),
+                len(set(written).intersection(sense.lemma_names())),
+            )
+            for name in written
+            for sense in self._reader.synsets(name.lower(), pos="n")
+        }
+        most = max(votes.values(), default=(0, 0))
+        if not most[0]:  # WordNet also answers with the base form of a plural, which is no name
+            return None
+        best = [sense for sense, count in votes.items() if count == most]
+        preferred = self._sense(names[0].lower(), OBJECT)
+        return preferred if preferred in best else best[0]
 
     def _sense(self, name: str, kind: str) -> Any | None:
         # morphy would reduce "glasses" to "glass": only the very word counts.
@@ -159,6 +201,12 @@ def _reader_class() -> type:
             """Skip the map from another WordNet version, which the other languages need."""
 
     return Reader
+
+
+def _names(sense: Any) -> tuple[str, ...]:
+    """The English names of a sense; capitalised ones of several words are Latin."""
+    names = (name for name in sense.lemma_names() if not ("_" in name and name[0].isupper()))
+    return tuple(map(_plain, names))
 
 
 def _plain(name: str) -> str:

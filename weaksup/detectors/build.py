@@ -96,7 +96,12 @@ def build_detector(
 
 
 def build_feature_model(
-    name: str, *, size: int, device: str = "auto", precision: str = "auto"
+    name: str,
+    *,
+    size: int,
+    device: str = "auto",
+    precision: str = "auto",
+    labels_file: Path | None = None,
 ) -> FeatureModel:
     """Build a feature model from an ONNX file or a torchvision backbone's name.
 
@@ -105,16 +110,22 @@ def build_feature_model(
         size: height and width of its input in pixels, where it leaves them open.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; an ONNX file has its own.
+        labels_file: names of the classes of an ONNX file, one class a line, to name regions with.
 
     Raises:
-        UsageError: if ``name`` is neither a file nor a known name.
+        UsageError: if ``name`` is neither a file nor a known name, or the labels do not fit.
         DataError: for damaged weights.
         MissingDependencyError: for weights that are not here and cannot be fetched.
     """
     if Path(name).suffix.lower() == ".onnx" or Path(name).is_file():
         from weaksup.detectors.feature_model import OnnxFeatureModel
 
-        return OnnxFeatureModel(Path(name), size=size, device=device)
+        return OnnxFeatureModel(Path(name), size=size, device=device, labels=labels_file)
+    if labels_file is not None:
+        raise UsageError(
+            f"--feature-labels is for feature models in ONNX files, and '{name}' is none",
+            "leave --feature-labels out, or name an ONNX file with --feature-model",
+        )
     from weaksup.detectors.torchvision_features import TorchvisionFeatureModel
 
     return TorchvisionFeatureModel(name, size=size, device=device, precision=precision)

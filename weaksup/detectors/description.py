@@ -24,8 +24,9 @@ detector::
     box_unit = "pixels"          # of the network's input; or "fractions" of it
 
 That of a feature network (``--feature-model``) has ``channels``, ``scale``, ``mean``, ``std``,
-``resize``, ``pad`` and ``output`` (a tensor's name); without one, the network reads RGB 0..255
-and its first output of four dimensions is the feature map.
+``resize``, ``pad``, ``output`` (the tensor that is the feature map) and ``classes`` (the tensor
+with a column a class, for ``--feature-labels``); without one, the network reads RGB 0..255, its
+first output of four dimensions is the feature map, and the classes are found by their number.
 """
 
 from __future__ import annotations
@@ -92,10 +93,11 @@ class DetectorDescription:
 
 @dataclass(frozen=True)
 class FeatureDescription:
-    """How to feed a feature network; ``output`` None means its first map."""
+    """How to feed a feature network; None means its first map, and classes found by number."""
 
     recipe: Recipe
     output: str | None = None
+    classes: str | None = None
 
 
 def description_path(model: Path) -> Path:
@@ -159,8 +161,9 @@ def read_feature_description(
     table = Table.read(path)
     recipe = _recipe(table, declared_size=size_to_use, default_resize=STRETCH)
     output = table.take("output", TEXT, default=None)
+    classes = table.take("classes", TEXT, default=None)
     table.finish()
-    return FeatureDescription(recipe, output)
+    return FeatureDescription(recipe, output, classes)
 
 
 def _recipe(table: Table, *, declared_size: tuple[int, int] | None, default_resize: str) -> Recipe:

@@ -20,6 +20,7 @@ from torchvision.models.shufflenetv2 import ShuffleNetV2
 from torchvision.models.swin_transformer import SwinTransformer
 
 from weaksup.detectors import roi_align
+from weaksup.detectors.base import PooledRegions
 from weaksup.detectors.preprocess import Recipe, network_input, zoom
 from weaksup.detectors.torch_device import resolve_device, resolve_precision
 from weaksup.detectors.torchvision_weights import fetch_published, read_state
@@ -109,7 +110,15 @@ class TorchvisionFeatureModel:
     def provenance(self) -> Provenance:
         return self._provenance
 
-    def pool(self, images: Sequence[Image], boxes: Sequence[Float32]) -> list[Float32]:
+    @property
+    def classes(self) -> Sequence[str]:
+        return ()
+
+    @property
+    def class_slots(self) -> int:
+        return 0
+
+    def pool(self, images: Sequence[Image], boxes: Sequence[Float32]) -> list[PooledRegions]:
         """Region features of each image, from one forward pass."""
         if not images:
             return []
@@ -119,7 +128,8 @@ class TorchvisionFeatureModel:
         for image, features, rows in zip(images, maps, boxes, strict=True):
             size = (image.pixels.shape[0], image.pixels.shape[1])
             factors = np.array(zoom(self._recipe, size=size) * 2, dtype=np.float32)
-            result.append(roi_align.average(features, rows * factors, size=self._recipe.size))
+            means = roi_align.average(features, rows * factors, size=self._recipe.size)
+            result.append(PooledRegions.without_classes(means))
         return result
 
     @torch.inference_mode()

@@ -57,11 +57,7 @@ def assemble(
         for array in journal.arrays:
             file.create_dataset(array.dataset, (total, *array.row_shape), array.dtype)
         _write_images(file, journal)
-        for name, texts in (
-            (schema.IMAGE_ID, plan.ids),
-            (schema.VOCABULARY_OBJECT, plan.objects),
-            (schema.VOCABULARY_ATTRIBUTE, plan.attributes),
-        ):
+        for name, texts in plan.texts().items():
             values = np.array(texts, dtype=object)
             file.create_dataset(name, data=values, dtype=h5py.string_dtype())
         file.attrs["problems"] = json.dumps(problems)

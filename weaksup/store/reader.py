@@ -1,7 +1,7 @@
 """Read a region store: one file, or a folder of shards, as one.
 
-Letters: N images, M regions, D feature width, A attribute slots, B images of a batch, R the most
-regions of an image of that batch.
+Letters: N images, M regions, D feature width, A attribute slots, K class slots, B images of a
+batch, R the most regions of an image of that batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from weaksup.errors import DataError
 from weaksup.store import schema
-from weaksup.store.schema import StorePlan
 from weaksup.store.storefile import StoreFile, read_file
 from weaksup.types import STATUS_UNREADABLE, Float32, Int32, Provenance, Regions, UInt8
 
@@ -66,6 +65,9 @@ class RegionStore:
         status: (N,) uint8, ``STATUS_OK``, ``STATUS_UNREADABLE`` or ``STATUS_NO_REGION``.
         offsets: (N+1,) int64; image i has ``offsets[i+1] - offsets[i]`` regions.
         objects, attributes: names that regions refer to.
+        classes: names of the feature network's classes; empty for a store without them.
+        object_words, class_words: for each of ``objects`` and ``classes``, the words by which a
+            caption may call it, the nearest first; empty where the store has none.
         created: ISO 8601 time at which the (last) file was finished.
     """
 
@@ -73,16 +75,12 @@ class RegionStore:
         first = files[0]
         self.path = path
         self.ids = [name for file in files for name in file.plan.ids]
-        self.plan = StorePlan(
-            ids=tuple(self.ids),
-            feature_size=first.plan.feature_size,
-            attribute_slots=first.plan.attribute_slots,
-            objects=first.plan.objects,
-            attributes=first.plan.attributes,
-            provenance=first.plan.provenance,
-        )
+        self.plan = replace(first.plan, ids=tuple(self.ids))
         self.objects = list(first.plan.objects)
         self.attributes = list(first.plan.attributes)
+        self.classes = self.plan.classes
+        self.object_words = self.plan.object_words
+        self.class_words = self.plan.class_words
         self.sizes: Int32 = np.concatenate([file.sizes for file in files])
         self.status: UInt8 = np.concatenate([file.status for file in files])
         self._counts: Int64 = np.concatenate([np.diff(file.offsets) for file in files])
@@ -130,6 +128,22 @@ class RegionStore:
         return self._narrow[: self.offsets[-1], 6:]
 
     @cached_property
+    def region_classes(self) -> Int32:
+        """(M, K) int32, rows of ``classes``, the most probable first, -1 as padding."""
+        return self._all_rows("classes", np.int32)
+
+    @cached_property
+    def region_class_scores(self) -> Float32:
+        """(M, K) float32, the probabilities of ``region_classes``, 0 as padding."""
+        return self._all_rows("class_scores", np.float32)
+
+    def _all_rows(self, field: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A field that is asked for by few: read when it is."""
+        if not self.plan.class_slots:
+            return np.zeros((int(self.offsets[-1]), 0), dtype)
+        return np.concatenate([file.arrays[field] for file in self._files], dtype=dtype)
+
+    @cached_property
     def problems(self) -> list[tuple[str, str]]:
         """(id, reason) of the unreadable images; the reason is empty where it is not known."""
         reasons = {name: reason for file in self._files for name, reason in file.reasons.items()}
@@ -138,7 +152,7 @@ class RegionStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) over provenance, names, ids and offsets, not over the features.
+        """sha256 (hex) over provenance, names, words, ids and offsets, not over the features.
 
         Equal for equal extractions, in however many shards.
         """
@@ -153,6 +167,9 @@ class RegionStore:
         ):
             digest.update(json.dumps(part).encode() + b"\n")
         digest.update(self.offsets.tobytes())
+        optional = [self.classes, self.object_words, self.class_words]
+        if any(optional):  # a store without them keeps the fingerprint that it always had
+            digest.update(json.dumps(optional).encode())
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -183,12 +200,15 @@ class RegionStore:
             IndexError: if ``index`` is negative or too large.
         """
         batch = self.gather([index])
+        rows = slice(self.offsets[index], self.offsets[index + 1])
         return Regions(
             boxes=batch.boxes[0].copy(),
             features=batch.features[0].astype(np.float32),
             scores=batch.scores[0].copy(),
             objects=batch.objects[0].copy(),
             attributes=batch.attributes[0].copy(),
+            classes=self.region_classes[rows].copy(),
+            class_scores=self.region_class_scores[rows].copy(),
         )
 
     def gather(self, indices: npt.ArrayLike, *, max_regions: int | None = None) -> RegionBatch:

@@ -1,6 +1,7 @@
 """What a region store is called inside: datasets, dtypes, shapes, file names.
 
-Letters: N images, M regions of all images, D feature width, A attribute slots.
+Letters: N images, M regions of all images, D feature width, A attribute slots, K class slots, V
+names of a vocabulary.
 """
 
 from __future__ import annotations
@@ -26,10 +27,19 @@ IMAGE_STATUS = "/image/status"
 IMAGE_OFFSET = "/image/offset"
 VOCABULARY_OBJECT = "/vocabulary/object"
 VOCABULARY_ATTRIBUTE = "/vocabulary/attribute"
+# Only in stores that have classes, or words.
+VOCABULARY_CLASS = "/vocabulary/class"
+VOCABULARY_OBJECT_WORDS = "/vocabulary/object_words"
+VOCABULARY_CLASS_WORDS = "/vocabulary/class_words"
+REGION_CLASS = "/region/class"
+REGION_CLASS_SCORE = "/region/class_score"
 
 SIZE_DTYPE = np.dtype("<i4")
 STATUS_DTYPE = np.dtype("u1")
 OFFSET_DTYPE = np.dtype("<i8")
+
+# For each name of a vocabulary, the words by which a caption may call it.
+Words = tuple[tuple[str, ...], ...]
 
 SHARD_NAME = re.compile(r"regions-(\d{5})-of-(\d{5})\.h5")
 JOURNAL_SUFFIX = ".partial"
@@ -45,7 +55,7 @@ class RegionArray:
         field: its name in :class:`weaksup.types.Regions`.
         dataset: its name in the file.
         dtype: as stored, little-endian.
-        row_shape: () for a scalar, (D,), (4,) or (A,) for a vector.
+        row_shape: () for a scalar, (D,), (4,), (A,) or (K,) for a vector.
     """
 
     field: str
@@ -59,20 +69,41 @@ class RegionArray:
         return self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64))
 
 
-def region_arrays(*, feature_size: int, attribute_slots: int) -> tuple[RegionArray, ...]:
+def region_arrays(
+    *, feature_size: int, attribute_slots: int, class_slots: int = 0
+) -> tuple[RegionArray, ...]:
     """The datasets under ``/region``, in the order in which they are written."""
-    return (
+    always = (
         RegionArray("boxes", "/region/box", np.dtype("<f4"), (4,)),
         RegionArray("features", "/region/feature", np.dtype("<f2"), (feature_size,)),
         RegionArray("scores", "/region/score", np.dtype("<f2"), ()),
         RegionArray("objects", "/region/object", np.dtype("<i4"), ()),
         RegionArray("attributes", "/region/attribute", np.dtype("<i4"), (attribute_slots,)),
     )
+    if not class_slots:
+        return always
+    return (
+        *always,
+        RegionArray("classes", REGION_CLASS, np.dtype("<i4"), (class_slots,)),
+        RegionArray("class_scores", REGION_CLASS_SCORE, np.dtype("<f2"), (class_slots,)),
+    )
 
 
 @dataclass(frozen=True)
 class StorePlan:
-    """What a store holds apart from the regions: known before the first image is read."""
+    """What a store holds apart from the regions: known before the first image is read.
+
+    Attributes:
+        ids: of the images.
+        feature_size: D.
+        attribute_slots: A.
+        objects, attributes: names that regions refer to.
+        provenance: how the regions are made.
+        class_slots: K; 0 for a store without classes.
+        classes: names that ``Regions.classes`` are rows of; empty without classes.
+        object_words, class_words: words for each of ``objects`` and ``classes``; empty where none
+            are written.
+    """
 
     ids: tuple[str, ...]
     feature_size: int
@@ -80,10 +111,32 @@ class StorePlan:
     objects: tuple[str, ...]
     attributes: tuple[str, ...]
     provenance: Provenance
+    class_slots: int = 0
+    classes: tuple[str, ...] = ()
+    object_words: Words = ()
+    class_words: Words = ()
 
     def arrays(self) -> tuple[RegionArray, ...]:
         """The datasets under ``/region``."""
-        return region_arrays(feature_size=self.feature_size, attribute_slots=self.attribute_slots)
+        return region_arrays(
+            feature_size=self.feature_size,
+            attribute_slots=self.attribute_slots,
+            class_slots=self.class_slots,
+        )
+
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The datasets of texts: those that every store has, and those that this one has."""
+        always = {
+            IMAGE_ID: self.ids,
+            VOCABULARY_OBJECT: self.objects,
+            VOCABULARY_ATTRIBUTE: self.attributes,
+        }
+        optional = {
+            VOCABULARY_CLASS: self.classes,
+            VOCABULARY_OBJECT_WORDS: words_to_texts(self.object_words),
+            VOCABULARY_CLASS_WORDS: words_to_texts(self.class_words),
+        }
+        return always | {name: texts for name, texts in optional.items() if texts}
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-compatible dict; :meth:`from_json` is its inverse."""
@@ -103,6 +156,10 @@ class StorePlan:
             objects=tuple(content["objects"]),
             attributes=tuple(content["attributes"]),
             provenance=Provenance(**content["provenance"]),
+            class_slots=content.get("class_slots", 0),
+            classes=tuple(content.get("classes", ())),
+            object_words=tuple(map(tuple, content.get("object_words", ()))),
+            class_words=tuple(map(tuple, content.get("class_words", ()))),
         )
 
     def differences(self, new: StorePlan) -> list[str]:
@@ -113,7 +170,7 @@ class StorePlan:
             if before != after:
                 found.append(f"{name} {_short(before)} is now {_short(after)}")
         found += _setting_differences(self.provenance.settings, new.provenance.settings)
-        for name in ("feature_size", "attribute_slots"):
+        for name in ("feature_size", "attribute_slots", "class_slots"):
             before, after = getattr(self, name), getattr(new, name)
             if before != after:
                 found.append(f"{name} {before} is now {after}")
@@ -121,6 +178,9 @@ class StorePlan:
             ("images", self.ids, new.ids),
             ("object names", self.objects, new.objects),
             ("attribute names", self.attributes, new.attributes),
+            ("class names", self.classes, new.classes),
+            ("words of objects", self.object_words, new.object_words),
+            ("words of classes", self.class_words, new.class_words),
         ):
             if before != after:
                 found.append(f"{name}: {_sequence_difference(before, after)}")
@@ -147,7 +207,25 @@ def _setting_differences(
     return found
 
 
-def _sequence_difference(before: Sequence[str], after: Sequence[str]) -> str:
+def words_to_texts(words: Words) -> tuple[str, ...]:
+    """A JSON list for each name."""
+    return tuple(json.dumps(each, ensure_ascii=False) for each in words)
+
+
+def words_from_texts(texts: Sequence[str]) -> Words:
+    """The inverse of :func:`words_to_texts`.
+
+    Raises:
+        ValueError: if a text is no JSON list of texts.
+    """
+    words = [json.loads(text) for text in texts]
+    for text, each in zip(texts, words, strict=True):
+        if not isinstance(each, list) or not all(isinstance(word, str) for word in each):
+            raise ValueError(f"{_short(text)} is no JSON list of texts")
+    return tuple(map(tuple, words))
+
+
+def _sequence_difference(before: Sequence[object], after: Sequence[object]) -> str:
     old, new = set(before), set(after)
     gone = [name for name in before if name not in new]
     added = [name for name in after if name not in old]

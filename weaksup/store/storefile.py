@@ -1,6 +1,6 @@
 """Open one HDF5 file of a region store, believing nothing.
 
-Letters: N images, M regions of the file, D feature width, A attribute slots.
+Letters: N images, M regions of the file, D feature width, A attribute slots, K class slots.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _H5PY_ERRORS = (
     OverflowError,
     MemoryError,
 )
+_NO_ROWS = np.empty(0, np.int32)
 _AGAIN = "copy it again from where it came from, or write it again with --overwrite"
 
 
@@ -94,6 +95,7 @@ def read_file(path: Path) -> StoreFile:
             raise _damaged(path, schema.IMAGE_STATUS, f"unknown status {status.max()}")
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise _damaged(path, schema.IMAGE_OFFSET, "it does not rise from 0")
+        class_slots, classes = _read_classes(path, file)
         plan = StorePlan(
             ids=ids,
             feature_size=_width(path, file, "/region/feature"),
@@ -101,14 +103,19 @@ def read_file(path: Path) -> StoreFile:
             objects=objects,
             attributes=attributes,
             provenance=provenance,
+            class_slots=class_slots,
+            classes=classes,
+            object_words=_read_words(path, file, schema.VOCABULARY_OBJECT_WORDS, objects),
+            class_words=_read_words(path, file, schema.VOCABULARY_CLASS_WORDS, classes),
         )
         arrays = _map_regions(path, file, plan, rows=int(offsets[-1]))
         reasons = _read_reasons(file)
     for field, dataset, names in (
         ("objects", "/region/object", objects),
         ("attributes", "/region/attribute", attributes),
+        ("classes", schema.REGION_CLASS, classes),
     ):
-        values = arrays[field]
+        values = arrays.get(field, _NO_ROWS)
         if values.size and (values.min() < -1 or values.max() >= len(names)):
             raise _damaged(path, dataset, f"it points beyond the {len(names)} names")
     return StoreFile(path, plan, sizes, status, offsets, arrays, reasons, created)
@@ -193,6 +200,36 @@ def _read_texts(path: Path, file: h5py.File, name: str) -> tuple[str, ...]:
         return tuple(dataset.asstr()[()].tolist())
 
 
+def _has(path: Path, file: h5py.File, name: str) -> bool:
+    with _naming(path, name):
+        return name in file
+
+
+def _read_classes(path: Path, file: h5py.File) -> tuple[int, tuple[str, ...]]:
+    """K and the names of the classes; 0 and none where the store has no classes."""
+    names = (schema.REGION_CLASS, schema.VOCABULARY_CLASS)
+    if not any(_has(path, file, name) for name in names):
+        return 0, ()
+    slots = _width(path, file, schema.REGION_CLASS)
+    classes = _read_texts(path, file, schema.VOCABULARY_CLASS)
+    if not slots or not classes:
+        raise _damaged(path, names[0], f"{slots} slots for {len(classes)} classes")
+    return slots, classes
+
+
+def _read_words(
+    path: Path, file: h5py.File, name: str, of: tuple[str, ...]
+) -> tuple[tuple[str, ...], ...]:
+    """The words of each of the names ``of``; empty where the store has none."""
+    if not _has(path, file, name):
+        return ()
+    texts = _read_texts(path, file, name)
+    with _naming(path, name):
+        if len(texts) != len(of):
+            raise ValueError(f"it has {len(texts)} entries for {len(of)} names")
+        return schema.words_from_texts(texts)
+
+
 def _read_array(
     path: Path, file: h5py.File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
@@ -275,7 +312,10 @@ def _cut_short(path: Path, error: OSError) -> DataError:
     lacking = []
     try:
         with path.open("rb") as raw, h5py.File(_Padded(raw), "r") as file:
-            for array in schema.region_arrays(feature_size=0, attribute_slots=0):
+            arrays = schema.region_arrays(feature_size=0, attribute_slots=0, class_slots=1)
+            for array in arrays:
+                if array.dataset not in file:
+                    continue
                 dataset = file[array.dataset]
                 offset = dataset.id.get_offset()
                 if offset is not None and offset + dataset.id.get_storage_size() > size:

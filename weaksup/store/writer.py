@@ -1,13 +1,14 @@
 """Write a region store that can be interrupted at any time.
 
-Letters: G images of one group, M regions of one image, D feature width, A attribute slots.
+Letters: G images of one group, M regions of one image, D feature width, A attribute slots, K class
+slots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -88,6 +89,10 @@ class RegionWriter:
         attributes: Sequence[str],
         provenance: Provenance,
         group_size: int,
+        class_slots: int = 0,
+        classes: Sequence[str] = (),
+        object_words: Sequence[Sequence[str]] = (),
+        class_words: Sequence[Sequence[str]] = (),
         overwrite: bool = False,
     ) -> RegionWriter:
         """Begin the store ``path``, go on with it, or find it finished.
@@ -101,6 +106,11 @@ class RegionWriter:
             attributes: names that ``Regions.attributes`` are rows of.
             provenance: how the regions are made.
             group_size: images a group, the unit of work that is committed.
+            class_slots: K; 0 without classes.
+            classes: names that ``Regions.classes`` are rows of.
+            object_words: for each of ``objects``, words by which a caption may call it, the
+                nearest first; empty to write none.
+            class_words: the same for ``classes``.
             overwrite: replace a store or an unfinished store that is there.
 
         Raises:
@@ -109,8 +119,13 @@ class RegionWriter:
             DataError: if an id is no valid text, or the place cannot be written.
             ValueError: if an id is repeated or a number is out of range.
         """
-        if group_size < 1 or feature_size < 0 or attribute_slots < 0:
-            raise ValueError(f"{group_size=} {feature_size=} {attribute_slots=}")
+        if group_size < 1 or min(feature_size, attribute_slots, class_slots) < 0:
+            raise ValueError(f"{group_size=} {feature_size=} {attribute_slots=} {class_slots=}")
+        if bool(class_slots) != bool(classes):
+            raise ValueError(f"{class_slots=} with {len(classes)} classes")
+        for words, names in ((object_words, objects), (class_words, classes)):
+            if len(words) not in (0, len(names)):
+                raise ValueError(f"words for {len(words)} of {len(names)} names")
         _check_ids(ids)
         path = Path(path)
         if path.is_dir():
@@ -122,6 +137,10 @@ class RegionWriter:
             objects=tuple(objects),
             attributes=tuple(attributes),
             provenance=provenance,
+            class_slots=class_slots,
+            classes=tuple(classes),
+            object_words=tuple(map(tuple, object_words)),
+            class_words=tuple(map(tuple, class_words)),
         )
         folder = schema.journal_folder(path)
         if path.exists() and not overwrite:
@@ -241,8 +260,8 @@ class RegionWriter:
             expected = (len(item.regions), *array.row_shape)
             if shape != expected:
                 raise ValueError(f"{image_id}: {array.field} is {shape}, expected {expected}")
-        for field, names in (("objects", self.plan.objects), ("attributes", self.plan.attributes)):
-            rows = getattr(item.regions, field)
+        for field in ("objects", "attributes", "classes"):
+            rows, names = getattr(item.regions, field), getattr(self.plan, field)
             if rows.size and (rows.min() < -1 or rows.max() >= len(names)):
                 raise ValueError(f"{image_id}: {field} beyond the {len(names)} names")
 
@@ -258,6 +277,10 @@ def write_store(
     attributes: Sequence[str],
     provenance: Provenance,
     group_size: int = 64,
+    class_slots: int = 0,
+    classes: Sequence[str] = (),
+    object_words: Sequence[Sequence[str]] = (),
+    class_words: Sequence[Sequence[str]] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write a whole store from ``items``, one for each of ``ids``; constant memory.
@@ -274,6 +297,10 @@ def write_store(
         attributes=attributes,
         provenance=provenance,
         group_size=group_size,
+        class_slots=class_slots,
+        classes=classes,
+        object_words=object_words,
+        class_words=class_words,
         overwrite=overwrite,
     ) as writer:
         if writer.finished:
@@ -305,6 +332,11 @@ def _require_same(path: Path, plan: StorePlan) -> list[tuple[str, str]]:
         store = open_store(path)
     except DataError as error:
         raise UsageError(f"{path} is in the way: {error.message}", hint) from error
+    if not schema.SHARD_NAME.fullmatch(path.name):
+        # Words change no region: a WordNet that was installed since is no reason to refuse a
+        # store. Shards are another matter, because they must agree.
+        found = store.plan
+        plan = replace(plan, object_words=found.object_words, class_words=found.class_words)
     differences = store.plan.differences(plan)
     if differences:
         raise UsageError(f"{path} was made otherwise: {'; '.join(differences)}", hint)

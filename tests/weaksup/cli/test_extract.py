@@ -175,6 +175,23 @@ def test_a_feature_model_and_shards(run, photos, onnx, tiny_feature_model):
     assert "shards" in out
 
 
+def test_the_classes_of_a_feature_model(run, photos, onnx, tiny_classifier):
+    path, labels = tiny_classifier
+    code, out, _ = run(
+        *("--images", photos, *onnx, "--feature-model", path, "--feature-size", 64),
+        *("--feature-labels", labels),
+    )
+    assert code == 0
+    store = open_store(Workspace.open().regions)
+    assert store.classes == ("golden retriever", "tabby", "boat")
+    first = store.region_classes[store.offsets[:-1][store.status != 1], 0]
+    name, count = max(
+        ((store.classes[row], int((first == row).sum())) for row in set(first.tolist())),
+        key=lambda entry: entry[1],
+    )
+    assert f"\nclasses: {name} {count}" in out
+
+
 def test_a_store_made_otherwise_is_in_the_way(run, photos, onnx):
     assert run("--images", photos, *onnx)[0] == 0
     code, _, err = run(*onnx, "--score-threshold", 0.3)
@@ -256,6 +273,20 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
         (["--images", "PHOTOS", "ONNX", "--feature-model", "resnet51"], 2, "resnet50"),
         (["--images", "PHOTOS", "ONNX", "--feature-size", "4"], 2, "--feature-size"),
         (["--images", "PHOTOS", "ONNX", "--feature-size", "448"], 2, "--feature-model"),
+        (["--images", "PHOTOS", "ONNX", "--feature-labels", "EMPTY_FILE"], 2, "--feature-model"),
+        (
+            [
+                "--images",
+                "PHOTOS",
+                "ONNX",
+                "--feature-model",
+                "resnet50",
+                "--feature-labels",
+                "DOG",
+            ],
+            2,
+            "for feature models in ONNX files",
+        ),
         (["--images", "PHOTOS", "ONNX", "--concepts", "EMPTY_FILE"], 3, "empty"),
         (["--images", "PHOTOS", "ONNX", "--labels", "EMPTY_FILE"], 3, "empty"),
         (["--images", "PHOTOS", "--detector", "onnx", "--weights", "EMPTY_FILE"], 3, "not an ONNX"),
@@ -264,10 +295,12 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
 def test_what_goes_wrong_has_its_exit_code(run, photos, onnx, tmp_path, words, code, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "dog.txt").write_text("dog\n")
     places = {
         "PHOTOS": [photos],
         "EMPTY": [tmp_path / "empty"],
         "EMPTY_FILE": [tmp_path / "empty.txt"],
+        "DOG": [tmp_path / "dog.txt"],
         "ONNX": list(onnx),
     }
     got, _, err = run(*(item for word in words for item in places.get(word, [word])))

@@ -67,3 +67,11 @@ def test_feature_models(tiny_feature_model):
     assert model.feature_size == 5
     with pytest.raises(UsageError, match="neither an ONNX file nor a torchvision backbone"):
         build_feature_model("nothing_like_it", size=64)
+
+
+def test_a_feature_model_with_classes(tiny_classifier):
+    path, labels = tiny_classifier
+    model = build_feature_model(str(path), size=64, labels_file=labels)
+    assert model.classes == ("golden retriever", "tabby, tabby cat", "boat")
+    with pytest.raises(UsageError, match="--feature-labels is for feature models in ONNX files"):
+        build_feature_model("resnet50", size=64, labels_file=labels)

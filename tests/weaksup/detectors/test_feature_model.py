@@ -27,7 +27,10 @@ def test_features_are_pooled_from_the_map(tiny_feature_model):
     (got,) = model.pool([picture], [boxes])
     assert model.feature_size == 5
     expected = roi_align.average(features, boxes, size=(64, 64))
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+    np.testing.assert_allclose(got.features, expected, atol=1e-6)
+    assert got.classes.shape == got.class_scores.shape == (2, 0)
+    assert (model.classes, model.class_slots) == ((), 0)
+    assert "classes" not in model.provenance.settings
 
 
 def test_boxes_are_in_pixels_of_the_picture(tiny_feature_model):
@@ -36,8 +39,8 @@ def test_boxes_are_in_pixels_of_the_picture(tiny_feature_model):
     pixels[:, 100:] = 255
     halves = np.array([[0, 0, 60, 30], [140, 0, 200, 30]], np.float32)
     (got,) = model.pool([Image(id="x", pixels=pixels, size=(30, 200))], [halves])
-    assert np.abs(got[0]).max() < 1e-3
-    assert np.abs(got[1]).max() > 1e-2
+    assert np.abs(got.features[0]).max() < 1e-3
+    assert np.abs(got.features[1]).max() > 1e-2
 
 
 def test_pictures_do_not_influence_one_another(tiny_feature_model):
@@ -47,7 +50,7 @@ def test_pictures_do_not_influence_one_another(tiny_feature_model):
     together = model.pool(pictures, boxes)
     for at in range(2):
         (alone,) = model.pool([pictures[at]], [boxes[at]])
-        assert alone.tobytes() == together[at].tobytes()
+        assert alone.features.tobytes() == together[at].features.tobytes()
 
 
 def test_the_size_is_in_the_provenance(tiny_feature_model):
@@ -96,7 +99,7 @@ def test_mobilenet_tells_two_photographs_apart(shared):
     pictures = [Image(path.name, *decode(path)) for path in paths]
     boxes = np.array([[0, 0, 224, 224], [20, 20, 200, 200]], np.float32)
     first, second = (
-        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        rows.features / np.linalg.norm(rows.features, axis=1, keepdims=True)
         for rows in model.pool(pictures, [boxes, boxes])
     )
     assert first[0] @ first[1] > first[0] @ second[0]

@@ -78,6 +78,7 @@ def test_pooling_with_weights_on_disk(tmp_path, monkeypatch):
     pictures = [Image(id=str(at), pixels=pixels[at], size=(50, 70)) for at in range(2)]
     boxes = [np.array([[0, 0, 70, 50]], np.float32), np.array([[0, 0, 9, 9]] * 3, np.float32)]
     got = model.pool(pictures, boxes)
-    assert [rows.shape for rows in got] == [(1, 512), (3, 512)]
-    assert np.isfinite(got[0]).all()
+    assert [rows.features.shape for rows in got] == [(1, 512), (3, 512)]
+    assert [rows.classes.shape for rows in got] == [(1, 0), (3, 0)]
+    assert np.isfinite(got[0].features).all()
     assert model.pool([], []) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,31 @@ class Example:
         return write_store(path, self.items, **{**self.arguments, **changes})
 
 
+CLASSES = ["tench", "crane", "crane", "Border collie"]
+
+
 def random_regions(
-    generator: np.random.Generator, *, count: int, feature_size: int, slots: int
+    generator: np.random.Generator,
+    *,
+    count: int,
+    feature_size: int,
+    slots: int,
+    class_slots: int = 0,
 ) -> Regions:
-    """``count`` regions with 5 object and 3 attribute names."""
-    return Regions(
+    """``count`` regions with 5 object, 3 attribute and, if there are slots, 4 class names."""
+    regions = Regions(
         boxes=generator.random((count, 4), dtype=np.float32),
         features=generator.normal(size=(count, feature_size)).astype(np.float32),
         scores=generator.random(count, dtype=np.float32),
         objects=generator.integers(-1, 5, count, dtype=np.int32),
         attributes=generator.integers(-1, 3, (count, slots), dtype=np.int32),
+    )
+    if not class_slots:
+        return regions
+    return replace(
+        regions,
+        classes=generator.integers(-1, len(CLASSES), (count, class_slots), dtype=np.int32),
+        class_scores=generator.random((count, class_slots), dtype=np.float32),
     )
 
 
@@ -67,6 +82,7 @@ def make_example() -> Callable[..., Example]:
         seed: int = 0,
         feature_size: int = 6,
         slots: int = 2,
+        class_slots: int = 0,
         counts: list[int] | None = None,
     ) -> Example:
         generator = np.random.default_rng(seed)
@@ -77,7 +93,13 @@ def make_example() -> Callable[..., Example]:
             if count == 0:
                 items.append(StoreItem((0, 0), STATUS_UNREADABLE, None, f"reason {number}"))
                 continue
-            regions = random_regions(generator, count=count, feature_size=feature_size, slots=slots)
+            regions = random_regions(
+                generator,
+                count=count,
+                feature_size=feature_size,
+                slots=slots,
+                class_slots=class_slots,
+            )
             status = STATUS_NO_REGION if count == 1 else STATUS_OK
             items.append(StoreItem((300 + number, 400), status, regions))
         arguments = {
@@ -89,6 +111,13 @@ def make_example() -> Callable[..., Example]:
             "provenance": Provenance("onnx:test", "ab" * 32, {"score": 0.2, "size": [4, 4]}),
             "group_size": GROUP_SIZE,
         }
+        if class_slots:
+            arguments |= {
+                "class_slots": class_slots,
+                "classes": CLASSES,
+                "object_words": [["person"], ["dog", "canine"], ["light"], [], ["naïveté"]],
+                "class_words": [["tench", "fish"], ["crane"], ["crane", "bird"], ["collie", "dog"]],
+            }
         return Example(items, arguments)
 
     return make

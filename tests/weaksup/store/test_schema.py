@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def test_a_plan_survives_json_and_equals_itself_with_lists_for_tuples() -> None:
     assert PLAN.differences(listed) == []
 
 
+def test_a_plan_with_classes_survives_json_and_one_without_them_may_lack_the_keys() -> None:
+    plan = replace(
+        PLAN,
+        class_slots=2,
+        classes=("tench", "crane"),
+        object_words=(("dog", "canine"), ()),
+        class_words=(("tench",), ("crane",)),
+    )
+    again = StorePlan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == replace(plan, provenance=again.provenance)  # JSON has no tuples in there
+    assert plan.differences(again) == []
+    written = PLAN.to_json()
+    for key in ("class_slots", "classes", "object_words", "class_words"):
+        del written[key]
+    assert StorePlan.from_json(written) == PLAN
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -63,6 +81,10 @@ def test_a_plan_survives_json_and_equals_itself_with_lists_for_tuples() -> None:
         ({"feature_size": 8}, "feature_size 4 is now 8"),
         ({"objects": ("dog",)}, "object names: 1 gone (cat)"),
         ({"attributes": ("red", "x", "y")}, "attribute names: 2 new (x, ...)"),
+        ({"class_slots": 5}, "class_slots 0 is now 5"),
+        ({"classes": ("tench",)}, "class names: 1 new (tench)"),
+        ({"object_words": (("dog",), ("cat",))}, 'words of objects: 2 new (["dog"], ...)'),
+        ({"class_words": (("tench",),)}, 'words of classes: 1 new (["tench"])'),
         (
             {"provenance": Provenance("onnx:yolo", "00", {"max_regions": 20, "size": [4, 4]})},
             "setting max_regions 36 is now 20",
