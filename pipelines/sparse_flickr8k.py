@@ -1,7 +1,8 @@
 """Flickr8k with a fifth of its captions: every model, over seeds, as one table.
 
     weaksup extract --images IMAGES --captions FILE --detector onnx --weights yolox_nano.onnx \\
-        --feature-model mobilenet_v2.onnx --feature-size 448 --min-regions 20
+        --feature-model mobilenet_v2.onnx --feature-size 448 --feature-labels imagenet_labels.txt \\
+        --min-regions 20
     python -m pipelines.sparse_flickr8k
 
 The official dev images are both the validation and the test here: the best epoch of every model is
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from trainer.config import load_config
 from trainer.evaluate import choose_split, evaluate_images, write_evaluation
+from trainer.evidence import sources
 from trainer.logging import JsonlLogger
 from trainer.run import RunDescription, load_run
 from trainer.train import train
@@ -39,6 +41,7 @@ GOLD_ONLY = (
     ("loss.w_bridge", "0"),
     ("loss.w_pseudo", "0"),
     ("loss.w_adv", "0"),
+    ("fusion.concepts", "0"),
 )
 
 
@@ -61,13 +64,14 @@ class Variant:
 
 VARIANTS = (
     Variant("cca", "cca"),
-    Variant("vsepp", "vsepp"),
     Variant("vse-infty", "vse-infty"),
-    Variant("a3vse, gold pairs only", "a3vse", settings=GOLD_ONLY),
     Variant("a3vse", "a3vse"),
+    Variant("a3vse, gold pairs only", "a3vse", settings=GOLD_ONLY),
+    Variant("a3vse, no concept tower", "a3vse", settings=(("fusion.concepts", "0"),)),
     Variant("a3vse, no pseudo-captions", "a3vse", settings=(("loss.w_pseudo", "0"),)),
     Variant("a3vse, no adversary", "a3vse", settings=(("loss.w_adv", "0"),)),
     Variant("cca, all captions", "cca", ratio=1.0),
+    Variant("vsepp", "vsepp"),
 )
 
 
@@ -107,6 +111,7 @@ def run_variant(
                 annotations=(folder / "annotations.json").resolve(),
                 provenance=store.provenance,
                 feature_size=store.feature_size,
+                sources=sources(store),
             ),
             folder=folder,
             resume=(folder / "last.pt").exists(),

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from trainer.config import TrainConfig
-from trainer.models.a3vse import A3VSE
+from trainer.data import TrainingData
+from trainer.evidence import sources
+from trainer.models.a3vse import A3VSE, Shares
 from trainer.models.base import EmbeddingModel
 from trainer.models.cca import CCA
+from trainer.models.concepts import ConceptTower
 from trainer.models.vse_infty import VSEInfty
 from trainer.models.vsepp import VSEPP
 from trainer.objectives import AlignmentObjective, HingeObjective, Objective
@@ -22,10 +25,21 @@ class Sizes:
     Attributes:
         features: D, width of a region feature.
         words: rows of the vocabulary, padding and unknown included.
+        sources: how many concepts each source of evidence has.
     """
 
     features: int
     words: int
+    sources: tuple[int, ...]
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Sizes:
+        """What training data give."""
+        return cls(
+            features=data.store.feature_size,
+            words=len(data.vocabulary),
+            sources=sources(data.store),
+        )
 
 
 def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
@@ -50,7 +64,13 @@ def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
             dropout=config.text.dropout,
             region_drop=config.regions.region_drop,
         )
+    fusion = config.fusion
     return A3VSE(
+        shares=Shares(network=fusion.network, linear=fusion.linear, concepts=fusion.concepts),
+        linear=build_cca(config, sizes),
+        concepts=ConceptTower(
+            sources=sizes.sources, vocabulary_size=sizes.words, size=fusion.concept_size
+        ),
         feature_size=sizes.features,
         vocabulary_size=sizes.words,
         embed_size=config.embed_size,
@@ -73,6 +93,7 @@ def build_cca(config: TrainConfig, sizes: Sizes) -> CCA:
         embed_size=config.cca.directions,
         ridge=config.cca.ridge,
         power=config.cca.power,
+        context=config.cca.context,
     )
 
 

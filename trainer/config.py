@@ -108,7 +108,7 @@ class CCAConfig(Section):
     """The closed-form baseline."""
 
     image_components: int = Field(
-        default=800, ge=1, description="principal components of the pooled region features"
+        default=900, ge=1, description="principal components of the pooled region features"
     )
     text_components: int = Field(default=2000, ge=1, description="principal components of TF-IDF")
     directions: int = Field(default=128, ge=1, description="canonical directions kept")
@@ -118,6 +118,18 @@ class CCAConfig(Section):
     power: float = Field(
         default=1.0, ge=0, description="directions are scaled by correlation to this power"
     )
+    context: float = Field(
+        default=0.35, ge=0, description="factor of mean and maximum of regions beside the whole"
+    )
+
+
+class FusionConfig(Section):
+    """What the towers of a3vse count in its similarity; a share of 0 leaves a tower out."""
+
+    network: float = Field(default=0.2, ge=0, description="share of the attentive network")
+    linear: float = Field(default=0.45, ge=0, description="share of the closed-form linear tower")
+    concepts: float = Field(default=0.35, ge=0, description="share of the concept tower")
+    concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
 
 
 class TrainConfig(Section):
@@ -154,6 +166,7 @@ class TrainConfig(Section):
     regions: RegionsConfig = RegionsConfig()
     loss: LossConfig = LossConfig()
     semantics: SemanticsConfig = SemanticsConfig()
+    fusion: FusionConfig = FusionConfig()
     cca: CCAConfig = CCAConfig()
 
     @model_validator(mode="after")
@@ -168,6 +181,8 @@ class TrainConfig(Section):
         loss = self.loss
         if not (loss.w_gold or loss.w_weak or loss.w_bridge or loss.w_pseudo or loss.w_adv):
             raise ValueError("every weight of a loss is 0: there is nothing to train")
+        if not (self.fusion.network or self.fusion.linear or self.fusion.concepts):
+            raise ValueError("every share of fusion is 0: there is nothing to compare")
         return self
 
 

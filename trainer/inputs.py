@@ -18,7 +18,7 @@ class RegionInputs:
     """Padded regions of a batch of images; region 0 is the whole image.
 
     Attributes:
-        features: (B, R, D) float32, as the store has them.
+        features: (B, R, D) float32, signed square roots of those in the store.
         boxes: (B, R, 4) float32, x1 y1 x2 y2 as fractions of width and height.
         mask: (B, R) bool, true where there is a region.
     """

@@ -19,6 +19,7 @@ from trainer.build import Sizes, build_model
 from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
 from trainer.data import read_regions
+from trainer.evidence import read_evidence
 from trainer.models.base import EmbeddingModel
 from trainer.text import Vocabulary, pad
 from weaksup.errors import DataError
@@ -41,6 +42,7 @@ class RunDescription:
         annotations: the annotations file, absolute.
         provenance: of the store: features of another origin mean nothing to the model.
         feature_size: D, width of a region feature.
+        sources: how many concepts each source of evidence has.
     """
 
     config: TrainConfig
@@ -49,6 +51,7 @@ class RunDescription:
     annotations: Path
     provenance: Provenance
     feature_size: int
+    sources: tuple[int, ...]
 
     def write(self, folder: Path) -> None:
         """Write ``config.json``, whole or not at all."""
@@ -61,6 +64,7 @@ class RunDescription:
             "annotations": str(self.annotations),
             "provenance": asdict(self.provenance),
             "feature_size": self.feature_size,
+            "sources": list(self.sources),
         }
         temporary = folder / f"{CONFIG}.tmp"
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -91,6 +95,7 @@ class RunDescription:
                 Path(content["annotations"]),
                 Provenance(**content["provenance"]),
                 int(content["feature_size"]),
+                tuple(map(int, content["sources"])),
             )
         except (KeyError, TypeError, ValidationError) as error:
             raise DataError(f"{path} is damaged: {error}", "train the run again") from error
@@ -131,7 +136,8 @@ class Towers:
             for start in range(0, len(indices), IMAGE_CHUNK):
                 rows = indices[start : start + IMAGE_CHUNK]
                 regions = read_regions(store, rows, max_regions=self.max_regions)
-                parts.append(self.model.encode_images(regions.to(self.device)).pooled)
+                evidence = torch.from_numpy(read_evidence(store, rows)).to(self.device)
+                parts.append(self.model.embed_images(regions.to(self.device), evidence))
         return _stack(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
@@ -143,7 +149,7 @@ class Towers:
         with _evaluating(self.model):
             for start in range(0, len(order), TEXT_CHUNK):
                 tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
-                parts.append(self.model.encode_texts(tokens.to(self.device)).pooled)
+                parts.append(self.model.embed_texts(tokens.to(self.device)))
         result = _stack(parts)
         result[order] = result.copy()
         return result
@@ -249,7 +255,12 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
     description = RunDescription.read(folder)
     vocabulary = _read_vocabulary(folder / VOCABULARY)
     model = build_model(
-        description.config, Sizes(features=description.feature_size, words=len(vocabulary))
+        description.config,
+        Sizes(
+            features=description.feature_size,
+            words=len(vocabulary),
+            sources=description.sources,
+        ),
     )
     load_weights(folder / WEIGHTS, model)
     target = torch.device(device)

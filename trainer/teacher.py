@@ -1,4 +1,4 @@
-"""A closed-form teacher: which captions an un-annotated image could have.
+"""What is solved in closed form: canonical correlation, the concept tower, and the teacher.
 
 Regularised CCA of the gold pairs generalises from few captions better than a network does. Its
 similarities between *every* training image and the kept captions are soft pseudo-captions for the
@@ -9,33 +9,52 @@ Letters: N training images, G gold captions, k canonical directions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainer.data import Teacher, TrainingData, read_regions
+from trainer.evidence import concept_words, read_evidence
+from trainer.lexicon import concept_columns, stem_columns
 from trainer.models.cca import CCA
-from trainer.text import pad
+from trainer.models.concepts import ConceptTower
+from trainer.text import TokenBatch, pad
 from weaksup.types import Int64
 
 CHUNK = 256
 
 
-def fit_cca(model: CCA, data: TrainingData, *, max_regions: int) -> torch.Tensor:
-    """Solve CCA on the gold pairs; the model's standardizer is set already.
+def fit_cca(model: CCA, data: TrainingData, *, max_regions: int) -> Tensor:
+    """Solve CCA on the gold pairs.
 
     Returns:
         The canonical correlations, falling.
     """
-    pooled = _pool(model, data, data.rows[: data.annotated], max_regions=max_regions)
-    tokens = pad([data.vocabulary.encode(caption) for caption in data.gold_captions])
+    annotated = data.rows[: data.annotated]
     with torch.no_grad():
-        return model.fit(pooled, torch.from_numpy(data.gold_image), tokens)
+        pooled = torch.cat(
+            [
+                model.pool(read_regions(data.store, rows, max_regions=max_regions))
+                for rows in _chunks(annotated)
+            ]
+        )
+        return model.fit(pooled, torch.from_numpy(data.gold_image), _captions(data), _columns(data))
+
+
+def fit_concepts(model: ConceptTower, data: TrainingData) -> None:
+    """Set the concept tower's statistics from training images and kept captions."""
+    meant = concept_columns(concept_words(data.store), data.vocabulary.words)
+    evidence = read_evidence(data.store, data.rows)
+    with torch.no_grad():
+        model.fit(
+            torch.from_numpy(meant), torch.from_numpy(evidence), _captions(data), _columns(data)
+        )
 
 
 def make_teacher(model: CCA, data: TrainingData, *, max_regions: int) -> Teacher:
-    """Fit ``model`` to the gold pairs and embed all training images and gold captions."""
-    fit_cca(model, data, max_regions=max_regions)
-    tokens = pad([data.vocabulary.encode(caption) for caption in data.gold_captions])
+    """Embed all training images and gold captions with a CCA that has been solved."""
     with torch.no_grad():
         images = [
             model.encode_images(
@@ -43,19 +62,17 @@ def make_teacher(model: CCA, data: TrainingData, *, max_regions: int) -> Teacher
             ).pooled.numpy()
             for rows in _chunks(data.rows)
         ]
-        captions = model.encode_texts(tokens).pooled.numpy()
+        captions = model.encode_texts(_captions(data)).pooled.numpy()
     return Teacher(np.concatenate(images), captions)
 
 
-def _pool(model: CCA, data: TrainingData, rows: Int64, *, max_regions: int) -> torch.Tensor:
-    with torch.no_grad():
-        return torch.cat(
-            [
-                model.pool(read_regions(data.store, part, max_regions=max_regions))
-                for part in _chunks(rows)
-            ]
-        )
+def _captions(data: TrainingData) -> TokenBatch:
+    return pad([data.vocabulary.encode(caption) for caption in data.gold_captions])
 
 
-def _chunks(rows: Int64) -> list[Int64]:
-    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+def _columns(data: TrainingData) -> Tensor:
+    return torch.from_numpy(stem_columns(data.vocabulary.words))
+
+
+def _chunks(rows: Int64) -> Iterator[Int64]:
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))

@@ -35,11 +35,12 @@ from trainer.evaluate import EvaluationResult, choose_split, evaluate_images
 from trainer.interrupt import deferred_interruption
 from trainer.logging import Event, Logger
 from trainer.loop import Step, train_steps, warmup_cosine
+from trainer.models.a3vse import A3VSE
 from trainer.models.base import EmbeddingModel
 from trainer.models.cca import CCA
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
-from trainer.teacher import fit_cca, make_teacher
+from trainer.teacher import fit_cca, fit_concepts, make_teacher
 from weaksup.errors import DataError
 from weaksup.store import RegionStore
 from weaksup.types import VAL, Annotations, Corpus
@@ -118,9 +119,7 @@ def train(
         semantics_attributes=config.semantics.attributes,
         min_count=config.text.min_count,
     )
-    model = build_model(config, Sizes(features=store.feature_size, words=len(data.vocabulary)))
-    # A statistic leaks too: it is of what the model may learn from, and of nothing else.
-    model.standardizer.set(*feature_statistics(store, data.rows, max_regions=config.max_regions))
+    model = build_model(config, Sizes.of(data))
     fingerprint = run_fingerprint(config, store, corpus, annotations)
     if resume:
         # Before anything in the folder is overwritten.
@@ -131,6 +130,8 @@ def train(
     validate = _validator(config, store, corpus, data, model)
     if isinstance(model, CCA):
         return _fit(model, config, data, folder, validate, make_logger)
+    # A statistic leaks too: it is of what the model may learn from, and of nothing else.
+    model.standardizer.set(*feature_statistics(store, data.rows, max_regions=config.max_regions))
     return _descend(
         model,
         config,
@@ -138,6 +139,7 @@ def train(
         folder,
         validate,
         make_logger,
+        teacher=_solve(model, config, data) if isinstance(model, A3VSE) else None,
         accelerator=accelerator,
         resume=resume,
         fingerprint=fingerprint,
@@ -216,16 +218,18 @@ def _fit(
     return TrainingResult(math.nan if result is None else result.rsum, 0, 1)
 
 
-def _teacher(config: TrainConfig, data: TrainingData) -> Teacher | None:
-    """The teacher of ``loss.w_pseudo``. It learns from the gold pairs alone."""
-    if config.model != "a3vse" or not config.loss.w_pseudo:
+def _solve(model: A3VSE, config: TrainConfig, data: TrainingData) -> Teacher | None:
+    """Solve the towers in closed form; the linear one is the teacher of ``loss.w_pseudo``."""
+    if model.concepts is not None:
+        fit_concepts(model.concepts, data)
+    teaches = bool(config.loss.w_pseudo)
+    linear = model.linear
+    if linear is None and teaches:
+        linear = build_cca(config, Sizes.of(data))
+    if linear is None:
         return None
-    model = build_cca(config, Sizes(features=data.store.feature_size, words=len(data.vocabulary)))
-    annotated = data.rows[: data.annotated]
-    model.standardizer.set(
-        *feature_statistics(data.store, annotated, max_regions=config.max_regions)
-    )
-    return make_teacher(model, data, max_regions=config.max_regions)
+    fit_cca(linear, data, max_regions=config.max_regions)
+    return make_teacher(linear, data, max_regions=config.max_regions) if teaches else None
 
 
 def _descend(
@@ -236,6 +240,7 @@ def _descend(
     validate: Callable[[], EvaluationResult | None],
     make_logger: Callable[[Plan], Logger],
     *,
+    teacher: Teacher | None,
     accelerator: Accelerator,
     resume: bool,
     fingerprint: dict[str, str],
@@ -244,8 +249,6 @@ def _descend(
     objective = build_objective(config, concept_weights=torch.from_numpy(data.semantics.weights))
     model.to(accelerator.device)
     objective.to(accelerator.device)
-
-    teacher = _teacher(config, data)
 
     def batches(epoch: int) -> BatchDataset:
         return BatchDataset(

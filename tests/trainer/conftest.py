@@ -13,6 +13,7 @@ import torch
 
 from trainer.config import TrainConfig, load_config
 from trainer.data import TrainingData
+from trainer.evidence import sources
 from trainer.inputs import RegionInputs
 from trainer.run import RunDescription
 from trainer.text import TokenBatch, pad
@@ -203,6 +204,7 @@ class World:
                 annotations=self.folder / "annotations.json",
                 provenance=store.provenance,
                 feature_size=store.feature_size,
+                sources=sources(store),
             ),
             folder=folder,
             resume=resume,

@@ -54,7 +54,7 @@ def loop(world, tiny):
     data = world.data()
     config = tiny("vsepp")
     torch.manual_seed(0)
-    model = build_model(config, Sizes(features=6, words=len(data.vocabulary)))
+    model = build_model(config, Sizes.of(data))
 
     def start(objective, *, position=None, epochs=2, grad_clip=0.0, workers=0, lr=0.125):
         optimizer = optimizer_of(objective.factor, lr=lr)

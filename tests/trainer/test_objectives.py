@@ -22,7 +22,7 @@ def prepare(world, tiny):
         config = tiny(model, **settings)
         data = world.data()
         torch.manual_seed(0)
-        built = build_model(config, Sizes(features=6, words=len(data.vocabulary)))
+        built = build_model(config, Sizes.of(data))
         objective = build_objective(
             config, concept_weights=torch.from_numpy(data.semantics.weights)
         )

@@ -9,18 +9,17 @@ import torch
 
 from trainer.build import Sizes, build_cca
 from trainer.losses import distillation
-from trainer.statistics import feature_statistics
-from trainer.teacher import make_teacher
+from trainer.teacher import fit_cca, make_teacher
 
 
 def teach(world, config):
     data = world.data()
     torch.manual_seed(0)
-    model = build_cca(config, Sizes(features=data.store.feature_size, words=len(data.vocabulary)))
-    annotated = data.rows[: data.annotated]
-    model.standardizer.set(
-        *feature_statistics(data.store, annotated, max_regions=config.max_regions)
+    model = build_cca(
+        config,
+        Sizes.of(data),
     )
+    fit_cca(model, data, max_regions=config.max_regions)
     return data, make_teacher(model, data, max_regions=config.max_regions)
 
 

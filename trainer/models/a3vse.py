@@ -8,17 +8,45 @@ The discriminators are no part of this model: only training needs them (trainer/
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from trainer.encoders import Encoded, RegionEncoder, TextEncoder
+from trainer.fusion import IMAGES, TEXTS, fuse
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
+from trainer.models.cca import CCA
+from trainer.models.concepts import ConceptTower
 from trainer.pooling import AttentivePooling, masked_mean
 from trainer.text import TokenBatch
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What each tower counts in the similarity, of any positive sum; 0 leaves a tower out.
+
+    Attributes:
+        network: the attentive network.
+        linear: canonical correlation, solved on the gold pairs.
+        concepts: concept words against the words of a sentence.
+    """
+
+    network: float
+    linear: float
+    concepts: float
 
 
 class A3VSE(EmbeddingModel):
     """Attentive pooling over regions and over words; one text tower for captions and semantics.
 
+    Beside this network stand two towers in closed form: few captions fit them better, and what
+    they find differs. All three are compared as one vector (trainer/fusion.py).
+
     Args:
+        shares: of the towers.
+        linear: the CCA tower; not solved yet.
+        concepts: the concept tower; not fitted yet.
         feature_size: width of a region feature.
         vocabulary_size: rows of the word embedding.
         embed_size: width of the common space.
@@ -33,6 +61,9 @@ class A3VSE(EmbeddingModel):
     def __init__(
         self,
         *,
+        shares: Shares,
+        linear: CCA,
+        concepts: ConceptTower,
         feature_size: int,
         vocabulary_size: int,
         embed_size: int,
@@ -44,6 +75,11 @@ class A3VSE(EmbeddingModel):
         word_dropout: float,
     ) -> None:
         super().__init__()
+        total = shares.network + shares.linear + shares.concepts
+        self.shares = Shares(shares.network / total, shares.linear / total, shares.concepts / total)
+        # A tower without a share may still teach, but is no part of what is saved.
+        self.linear = linear if shares.linear else None
+        self.concepts = concepts if shares.concepts else None
         self.standardizer = Standardizer(size=feature_size)
         self.regions = RegionEncoder(
             feature_size=feature_size,
@@ -73,3 +109,29 @@ class A3VSE(EmbeddingModel):
         pooled, weights = self.text_pooling(fragments, tokens.mask)
         pooled = pooled + masked_mean(fragments, tokens.mask)
         return Encoded.of(pooled, fragments, weights, tokens.mask)
+
+    def embed_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+        parts, shares = [], []
+        if self.shares.network:
+            parts.append(self.encode_images(regions).pooled)
+            shares.append(self.shares.network)
+        if self.linear is not None:
+            parts.append(self.linear.encode_images(regions).pooled)
+            shares.append(self.shares.linear)
+        if self.concepts is not None:
+            parts.append(self.concepts.embed_images(evidence))
+            shares.append(self.shares.concepts)
+        return fuse(parts, shares, side=IMAGES)
+
+    def embed_texts(self, tokens: TokenBatch) -> Tensor:
+        parts, shares = [], []
+        if self.shares.network:
+            parts.append(self.encode_texts(tokens).pooled)
+            shares.append(self.shares.network)
+        if self.linear is not None:
+            parts.append(self.linear.encode_texts(tokens).pooled)
+            shares.append(self.shares.linear)
+        if self.concepts is not None:
+            parts.append(self.concepts.embed_texts(tokens))
+            shares.append(self.shares.concepts)
+        return fuse(parts, shares, side=TEXTS)

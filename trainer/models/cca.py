@@ -16,8 +16,9 @@ from torch import Tensor
 from trainer.encoders import Encoded
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
+from trainer.models.tf_idf import TfIdf
 from trainer.pooling import masked_max, masked_mean
-from trainer.text import PAD, UNKNOWN, TokenBatch
+from trainer.text import TokenBatch
 from weaksup.errors import DataError
 
 
@@ -81,9 +82,10 @@ class CCA(EmbeddingModel):
         embed_size: k, canonical directions kept.
         ridge: regularisation of both covariances, as a share of their mean variance.
         power: directions are scaled by their correlation to this power.
+        context: what mean and maximum over the regions count beside the whole image, as a factor
+            of their standardised values.
     """
 
-    idf: Tensor
     text_mean: Tensor
     image_map: Tensor
     text_map: Tensor
@@ -98,43 +100,41 @@ class CCA(EmbeddingModel):
         embed_size: int,
         ridge: float,
         power: float,
+        context: float,
     ) -> None:
         super().__init__()
         self.image_components, self.text_components = image_components, text_components
         self.embed_size, self.ridge, self.power = embed_size, ridge, power
-        self.standardizer = Standardizer(size=feature_size)
-        self.pooled_standardizer = Standardizer(size=3 * feature_size)
-        self.register_buffer("idf", torch.ones(vocabulary_size))
+        self.context = context
+        self.standardizer = Standardizer(size=3 * feature_size)
+        self.tf_idf = TfIdf(vocabulary_size=vocabulary_size)
         self.register_buffer("text_mean", torch.zeros(vocabulary_size))
         self.register_buffer("image_map", torch.zeros(3 * feature_size, embed_size))
         self.register_buffer("text_map", torch.zeros(vocabulary_size, embed_size))
 
     def pool(self, regions: RegionInputs) -> Tensor:
         """Whole image, mean and maximum over regions: (B, 3 D) float32."""
-        features = self.standardizer(regions).features
+        features, mask = regions.features, regions.mask
         return torch.cat(
-            (
-                features[:, 0],
-                masked_mean(features, regions.mask),
-                masked_max(features, regions.mask),
-            ),
-            dim=1,
+            (features[:, 0], masked_mean(features, mask), masked_max(features, mask)), dim=1
         )
 
-    def tf_idf(self, tokens: TokenBatch) -> Tensor:
-        """L2-normalised sublinear TF-IDF: (B, W) float32."""
-        counts = torch.zeros(len(tokens.ids), len(self.idf), device=tokens.ids.device)
-        counts.scatter_add_(1, tokens.ids, torch.ones_like(tokens.ids, dtype=counts.dtype))
-        counts[:, [PAD, UNKNOWN]] = 0
-        return F.normalize(counts.log1p() * self.idf, dim=-1)
+    def _scale(self, pooled: Tensor) -> Tensor:
+        """(B, 3 D) pooled features, standardised and weighed."""
+        whole, rest = self.standardizer.scale(pooled).tensor_split((pooled.shape[1] // 3,), dim=1)
+        return torch.cat((whole, self.context * rest), dim=1)
 
-    def fit(self, pooled: Tensor, owner: Tensor, tokens: TokenBatch) -> Tensor:
+    def fit(
+        self, pooled: Tensor, owner: Tensor, tokens: TokenBatch, columns: Tensor | None = None
+    ) -> Tensor:
         """Solve for both projections.
 
         Args:
             pooled: (N, 3 D) float32, what ``pool`` gives for the annotated images.
             owner: (C,) int64, the position in ``pooled`` of each caption's image.
             tokens: C captions.
+            columns: (W,) int64, the column of TF-IDF in which each word is counted; None for its
+                own.
 
         Returns:
             The k canonical correlations, falling.
@@ -142,20 +142,19 @@ class CCA(EmbeddingModel):
         Raises:
             DataError: if all images, or all captions, are alike.
         """
-        self.pooled_standardizer.set(pooled.mean(0), pooled.std(0, correction=0))
-        document_count = self._document_counts(tokens)
-        self.idf.copy_(torch.log((1 + len(tokens.ids)) / (1 + document_count)) + 1)
+        self.standardizer.set(pooled.mean(0), pooled.std(0, correction=0))
+        self.tf_idf.fit(tokens, columns)
         texts = self.tf_idf(tokens).double()
         self.text_mean.copy_(texts.mean(0))
         texts = texts - texts.mean(0)
-        images = self.pooled_standardizer.scale(pooled).double()
+        images = self._scale(pooled).double()
         for view, name in ((images, "images"), (texts, "captions")):
             if not view.any():
                 raise DataError(
                     f"the annotated {name} are all alike: canonical correlation needs different "
                     "ones",
                     "keep more captions with `weaksup subsample --ratio`, or train a3vse with "
-                    "--set loss.w_pseudo=0, which does without",
+                    "--set loss.w_pseudo=0 --set fusion.linear=0, which does without",
                 )
         image_axes = principal_axes(images, size=self.image_components)
         text_axes = principal_axes(texts, size=self.text_components)
@@ -169,14 +168,8 @@ class CCA(EmbeddingModel):
         self.text_map.zero_()[:, :size].copy_(text_axes @ second * scale)
         return correlations
 
-    def _document_counts(self, tokens: TokenBatch) -> Tensor:
-        """(W,) how many sentences hold each word."""
-        seen = torch.zeros(len(tokens.ids), len(self.idf), dtype=torch.bool)
-        seen.scatter_(1, tokens.ids, True)
-        return seen.sum(0).float()
-
     def encode_images(self, regions: RegionInputs) -> Encoded:
-        pooled = self.pooled_standardizer.scale(self.pool(regions)) @ self.image_map
+        pooled = self._scale(self.pool(regions)) @ self.image_map
         return _unweighted(pooled, regions.features, regions.mask)
 
     def encode_texts(self, tokens: TokenBatch) -> Encoded:

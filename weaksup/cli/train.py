@@ -89,6 +89,7 @@ def command(
       weaksup train --name no-adversary --set loss.w_adv=0
     """
     from trainer.config import load_config
+    from trainer.evidence import sources
     from trainer.run import RunDescription
     from trainer.train import run_fingerprint, train
     from weaksup.corpora import match_ids, read_annotations, read_corpus
@@ -122,6 +123,7 @@ def command(
         annotations=annotations.resolve(),
         provenance=store.provenance,
         feature_size=store.feature_size,
+        sources=sources(store),
     )
     choose = functools.partial(
         _choose_folder,

@@ -14,6 +14,7 @@ from trainer.models.base import EmbeddingModel
 from trainer.text import TokenBatch
 
 WORDS = 9
+SOURCES = (3, 2)
 
 
 @pytest.fixture
@@ -22,11 +23,18 @@ def build(tiny) -> Callable[..., EmbeddingModel]:
 
     def make(model: str, *, seed: int = 0, **settings) -> EmbeddingModel:
         torch.manual_seed(seed)
-        built = build_model(tiny(model, **settings), Sizes(features=6, words=WORDS))
-        built.standardizer.set(torch.randn(6), torch.rand(6) + 0.5)
-        for name in ("image_map", "text_map", "text_mean"):  # what only a fit sets
-            if hasattr(built, name):
-                getattr(built, name).normal_()
+        sizes = Sizes(features=6, words=WORDS, sources=SOURCES)
+        built = build_model(tiny(model, **settings), sizes)
+        size = len(built.standardizer.mean)
+        built.standardizer.set(torch.randn(size), torch.rand(size) + 0.5)
+        for name, buffer in built.named_buffers():
+            # What only a fit sets.
+            if name.endswith(("image_map", "text_map", "text_mean")):
+                buffer.normal_(std=0.1)
+            elif name.endswith("projection"):
+                buffer.fill_diagonal_(1)
+            elif name.endswith("meant"):
+                buffer.bernoulli_(0.5)
         return built.eval()
 
     return make

@@ -25,3 +25,30 @@ def test_every_parameter_learns(build, make_regions, sentences):
     images, texts = model.encode_images(make_regions(3, 1, 4, 2)), model.encode_texts(sentences)
     (images.pooled * texts.pooled)[:, :3].sum().backward()
     assert [name for name, value in model.named_parameters() if value.grad is None] == []
+
+
+def test_the_similarity_is_the_weighted_sum_of_the_towers(build, make_regions, sentences):
+    model = build("a3vse", fusion__network=1, fusion__linear=2, fusion__concepts=5)
+    regions, evidence = make_regions(3, 1, 4, 2), torch.rand(4, 5)
+    with torch.no_grad():
+        images, texts = model.embed_images(regions, evidence), model.embed_texts(sentences)
+        expected = (
+            model.encode_images(regions).pooled @ model.encode_texts(sentences).pooled.T
+            + 2
+            * model.linear.encode_images(regions).pooled
+            @ model.linear.encode_texts(sentences).pooled.T
+            + 5 * model.concepts.embed_images(evidence) @ model.concepts.embed_texts(sentences).T
+        ) / 8
+    torch.testing.assert_close(images @ texts.T, expected)
+    torch.testing.assert_close(images.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(texts.norm(dim=1), torch.ones(4))
+
+
+def test_a_tower_without_a_share_is_left_out(build, make_regions, sentences):
+    model = build("a3vse", fusion__linear=0, fusion__concepts=0)
+    assert (model.linear, model.concepts) == (None, None)
+    regions = make_regions(3, 1, 4, 2)
+    with torch.no_grad():
+        found = model.embed_images(regions, torch.rand(4, 5)) @ model.embed_texts(sentences).T
+        network = model.encode_images(regions).pooled @ model.encode_texts(sentences).pooled.T
+    torch.testing.assert_close(found, network)

@@ -85,6 +85,7 @@ def make(words=7, **settings):
         "embed_size": 2,
         "ridge": 0.01,
         "power": 1.0,
+        "context": 0.5,
     }
     return CCA(**{**defaults, **settings})
 
@@ -118,7 +119,7 @@ def test_a_fit_finds_what_the_views_share():
     )
     assert correlations.tolist() == sorted(correlations.tolist(), reverse=True)
     assert correlations.min() > 0.9
-    images = model.pooled_standardizer.scale(pooled[60:]) @ model.image_map
+    images = model._scale(pooled[60:]) @ model.image_map
     images = torch.nn.functional.normalize(images, dim=-1)
     texts = model.encode_texts(pad([[2, 4], [2, 5], [3, 4], [3, 5]])).pooled
     nearest = (images @ texts.T).argmax(1)
@@ -134,3 +135,16 @@ def test_fewer_directions_than_asked_for():
     assert torch.isfinite(model.image_map).all()
     assert torch.isfinite(model.encode_texts(captions).pooled).all()
     assert model.image_map[:, len(correlations) :].eq(0).all()
+
+
+def test_pooling_against_numpy(build, make_regions):
+    model = build("cca", cca__context=0.25)
+    regions = make_regions(3, 1, 4)
+    for row, count in enumerate((3, 1, 4)):
+        features = regions.features[row, :count].numpy()
+        expected = (features[0], features.mean(0), features.max(0))
+        found = model.pool(regions)[row]
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-6)
+        whole, rest = np.split(model.standardizer.scale(found).numpy(), [6])
+        scaled = np.concatenate((whole, 0.25 * rest))
+        np.testing.assert_allclose(model._scale(found[None])[0], scaled, rtol=1e-5)

@@ -1,0 +1,84 @@
+"""The concept tower: what is said of an image, compared with a sentence word by word.
+
+A detector that names a surfboard needs no captions to find "a man surfs": the concept's words,
+those of its synonyms and its hypernyms are looked for in the sentence. Closed form, no gradients.
+
+Letters: B batch, V concepts, W rows of the vocabulary, k width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.models.tf_idf import TfIdf
+from trainer.text import TokenBatch
+
+# Added to the deviation of a word's evidence: one that is hardly ever there says little.
+DEVIATION_FLOOR = 0.02
+
+
+class ConceptTower(nn.Module):
+    """Standardised evidence for words against TF-IDF, in k dimensions.
+
+    Args:
+        sources: how many concepts each source of evidence has, in the order of the evidence.
+        vocabulary_size: W.
+        size: k, principal directions of the evidence that are kept.
+    """
+
+    meant: Tensor
+    mean: Tensor
+    deviation: Tensor
+    projection: Tensor
+
+    def __init__(self, *, sources: tuple[int, ...], vocabulary_size: int, size: int) -> None:
+        super().__init__()
+        self.sources = sources
+        self.tf_idf = TfIdf(vocabulary_size=vocabulary_size)
+        self.register_buffer("meant", torch.zeros(sum(sources), vocabulary_size, dtype=torch.bool))
+        self.register_buffer("mean", torch.zeros(len(sources), vocabulary_size))
+        self.register_buffer("deviation", torch.ones(len(sources), vocabulary_size))
+        self.register_buffer("projection", torch.zeros(vocabulary_size, size))
+
+    def fit(self, meant: Tensor, evidence: Tensor, captions: TokenBatch, columns: Tensor) -> None:
+        """Set the statistics.
+
+        Args:
+            meant: (V, W) bool, which words each concept stands for.
+            evidence: (N, V) float32, of training images and no others.
+            captions: the kept captions.
+            columns: (W,) int64, the column in which each word is counted.
+        """
+        self.meant.copy_(meant)
+        self.tf_idf.fit(captions, columns)
+        words = self._words(evidence)
+        self.mean.copy_(words.mean(1))
+        self.deviation.copy_(words.std(1, correction=0) + DEVIATION_FLOOR)
+        vectors = self._standardised(words).double()
+        axes = torch.linalg.eigh(vectors.T @ vectors).eigenvectors.flip(1)
+        size = min(self.projection.shape)
+        self.projection.zero_()[:, :size].copy_(axes[:, :size])
+
+    def _words(self, evidence: Tensor) -> Tensor:
+        """How sure each source is of each word: (B, V) -> (sources, B, W).
+
+        A word is there unless every concept that means it is absent: 1 - prod(1 - p).
+        """
+        absent = torch.log1p(-evidence.clamp(0, 0.999))
+        parts = zip(absent.split(self.sources, dim=1), self.meant.split(self.sources), strict=True)
+        return torch.stack([-torch.expm1(one @ meant.to(one.dtype)) for one, meant in parts])
+
+    def _standardised(self, words: Tensor) -> Tensor:
+        scaled = (words - self.mean.unsqueeze(1)) / self.deviation.unsqueeze(1)
+        return F.normalize(scaled.sum(0), dim=-1)
+
+    def embed_images(self, evidence: Tensor) -> Tensor:
+        """(B, V) float32 -> (B, k), of length 1 at most."""
+        return self._standardised(self._words(evidence)) @ self.projection
+
+    def embed_texts(self, tokens: TokenBatch) -> Tensor:
+        """B sentences -> (B, k), of length 1 at most: words that no concept means are lost."""
+        projected: Tensor = self.tf_idf(tokens) @ self.projection
+        return projected
