@@ -8,6 +8,7 @@ The discriminators are no part of this model: only training needs them (trainer/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -111,27 +112,38 @@ class A3VSE(EmbeddingModel):
         return Encoded.of(pooled, fragments, weights, tokens.mask)
 
     def embed_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
-        parts, shares = [], []
-        if self.shares.network:
-            parts.append(self.encode_images(regions).pooled)
-            shares.append(self.shares.network)
-        if self.linear is not None:
-            parts.append(self.linear.encode_images(regions).pooled)
-            shares.append(self.shares.linear)
-        if self.concepts is not None:
-            parts.append(self.concepts.embed_images(evidence))
-            shares.append(self.shares.concepts)
-        return fuse(parts, shares, side=IMAGES)
+        return self._join(
+            network=lambda: self.encode_images(regions).pooled,
+            linear=lambda tower: tower.encode_images(regions).pooled,
+            concepts=lambda tower: tower.embed_images(evidence),
+            side=IMAGES,
+        )
 
     def embed_texts(self, tokens: TokenBatch) -> Tensor:
+        return self._join(
+            network=lambda: self.encode_texts(tokens).pooled,
+            linear=lambda tower: tower.encode_texts(tokens).pooled,
+            concepts=lambda tower: tower.embed_texts(tokens),
+            side=TEXTS,
+        )
+
+    def _join(
+        self,
+        *,
+        network: Callable[[], Tensor],
+        linear: Callable[[CCA], Tensor],
+        concepts: Callable[[ConceptTower], Tensor],
+        side: int,
+    ) -> Tensor:
+        """The towers' views as one vector; a tower without a share does no work."""
         parts, shares = [], []
         if self.shares.network:
-            parts.append(self.encode_texts(tokens).pooled)
+            parts.append(network())
             shares.append(self.shares.network)
         if self.linear is not None:
-            parts.append(self.linear.encode_texts(tokens).pooled)
+            parts.append(linear(self.linear))
             shares.append(self.shares.linear)
         if self.concepts is not None:
-            parts.append(self.concepts.embed_texts(tokens))
+            parts.append(concepts(self.concepts))
             shares.append(self.shares.concepts)
-        return fuse(parts, shares, side=TEXTS)
+        return fuse(parts, shares, side=side)
