@@ -127,8 +127,8 @@ class FusionConfig(Section):
     """What the towers of a3vse count in its similarity; a share of 0 leaves a tower out."""
 
     network: float = Field(default=0.2, ge=0, description="share of the attentive network")
-    linear: float = Field(default=0.45, ge=0, description="share of the closed-form linear tower")
-    concepts: float = Field(default=0.35, ge=0, description="share of the concept tower")
+    linear: float = Field(default=0.5, ge=0, description="share of the closed-form linear tower")
+    concepts: float = Field(default=0.3, ge=0, description="share of the concept tower")
     concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
 
 
