@@ -83,6 +83,7 @@ def test_every_setting_is_described():
     expected = {*settings(TrainConfig), *flat(MODEL_DEFAULTS["vse-infty"])}
     assert described == expected
     assert MODEL_DEFAULTS["vsepp"] == MODEL_DEFAULTS["vse-infty"]
+    assert MODEL_DEFAULTS["cca"] == {"hubness": {"weight": 0.0}}
 
 
 def test_the_error_and_the_document_install_detectron2_alike():

@@ -9,6 +9,8 @@ import torch
 from trainer.config import TrainConfig
 from trainer.data import TrainingData
 from trainer.evidence import sources
+from trainer.fusion import SLACK
+from trainer.hubness import HubnessCorrection
 from trainer.models.a3vse import A3VSE, Shares
 from trainer.models.base import EmbeddingModel
 from trainer.models.cca import CCA
@@ -44,6 +46,33 @@ class Sizes:
 
 def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
     """The configured model, with fresh weights from torch's global generator."""
+    model = _build_towers(config, sizes)
+    if config.hubness.weight:
+        model.hubness = HubnessCorrection(
+            width=_joint_size(config),
+            bank=config.hubness.bank,
+            neighbours=config.hubness.neighbours,
+            weight=config.hubness.weight,
+        )
+    return model
+
+
+def _joint_size(config: TrainConfig) -> int:
+    """Width of what the configured model's ``join_images`` and ``join_texts`` give."""
+    if config.model == "cca":
+        return config.cca.directions
+    if config.model != "a3vse":
+        return config.embed_size
+    fusion = config.fusion
+    towers = (
+        (fusion.network, config.embed_size),
+        (fusion.linear, config.cca.directions),
+        (fusion.concepts, fusion.concept_size),
+    )
+    return SLACK + sum(size for share, size in towers if share)
+
+
+def _build_towers(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
     if config.model == "cca":
         return build_cca(config, sizes)
     if config.model == "vsepp":

@@ -132,6 +132,20 @@ class FusionConfig(Section):
     concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
 
 
+class HubnessConfig(Section):
+    """The correction of similarities for what is near to everything."""
+
+    weight: float = Field(default=0.5, ge=0, le=2, description="of the correction; 0 leaves it out")
+    neighbours: int = Field(
+        default=30, ge=1, description="nearest of the other modality that are averaged"
+    )
+    bank: int = Field(
+        default=2048,
+        ge=1,
+        description="training images, and kept captions, that are remembered, at most",
+    )
+
+
 class TrainConfig(Section):
     """Everything that decides a run, beside its data."""
 
@@ -168,6 +182,7 @@ class TrainConfig(Section):
     semantics: SemanticsConfig = SemanticsConfig()
     fusion: FusionConfig = FusionConfig()
     cca: CCAConfig = CCAConfig()
+    hubness: HubnessConfig = HubnessConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
@@ -193,6 +208,7 @@ BASELINE: dict[str, Any] = {
     "lr": 5e-4,
     "embed_size": 512,
     "text": {"dropout": 0.0, "word_drop": 0.12, "word_removal": 0.08},
+    "hubness": {"weight": 0.0},
 }
 
 # What a model needs other than the defaults above, nested as in TOML.
@@ -200,7 +216,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "a3vse": {},
     "vsepp": BASELINE,
     "vse-infty": BASELINE,
-    "cca": {},
+    "cca": {"hubness": {"weight": 0.0}},
 }
 
 

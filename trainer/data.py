@@ -33,7 +33,7 @@ from weaksup.types import (
 )
 
 # What a random stream is for is part of its key: no two streams may be one.
-GOLD_ORDER, OTHERS_ORDER, ALTERATIONS = 1, 2, 3
+GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 IMAGES, TEXTS = 0, 1
+SLACK = 2
 ROUNDING = 1e-5
 
 
@@ -35,6 +36,6 @@ def fuse(parts: Sequence[Tensor], shares: Sequence[float], *, side: int) -> Tens
     missing = 1 - joined.square().sum(1, keepdim=True)
     # Below this it is rounding, whose root would be a thousand times as large.
     missing = torch.where(missing > ROUNDING, missing, torch.zeros_like(missing)).sqrt()
-    slack = torch.zeros(len(joined), 2, dtype=joined.dtype, device=joined.device)
+    slack = torch.zeros(len(joined), SLACK, dtype=joined.dtype, device=joined.device)
     slack[:, side : side + 1] = missing
     return torch.cat((joined, slack), 1)

@@ -20,7 +20,7 @@ from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
 from trainer.data import read_regions
 from trainer.evidence import read_evidence
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import EmbeddingModel, evaluating
 from trainer.text import Vocabulary, pad
 from weaksup.errors import DataError
 from weaksup.store import RegionStore
@@ -132,7 +132,7 @@ class Towers:
     def encode_images(self, store: RegionStore, indices: Int64) -> Float32:
         """(N, d) L2-normalised embeddings of the images at (N,) int64 positions of a store."""
         parts = []
-        with _evaluating(self.model):
+        with evaluating(self.model):
             for start in range(0, len(indices), IMAGE_CHUNK):
                 rows = indices[start : start + IMAGE_CHUNK]
                 regions = read_regions(store, rows, max_regions=self.max_regions)
@@ -146,29 +146,13 @@ class Towers:
         # Chunks of sentences of like length hold little padding.
         order = np.argsort([len(row) for row in rows], kind="stable")
         parts = []
-        with _evaluating(self.model):
+        with evaluating(self.model):
             for start in range(0, len(order), TEXT_CHUNK):
                 tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
                 parts.append(self.model.embed_texts(tokens.to(self.device)))
         result = _stack(parts)
         result[order] = result.copy()
         return result
-
-
-class _evaluating:  # noqa: N801 (used as a context manager, like torch.no_grad)
-    """Evaluation mode without gradients, and back."""
-
-    def __init__(self, model: EmbeddingModel) -> None:
-        self.model, self.before = model, model.training
-        self.no_grad = torch.no_grad()
-
-    def __enter__(self) -> None:
-        self.model.eval()
-        self.no_grad.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.no_grad.__exit__(*error)
-        self.model.train(self.before)
 
 
 def _stack(parts: Sequence[torch.Tensor]) -> Float32:

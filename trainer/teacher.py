@@ -1,4 +1,4 @@
-"""What is solved in closed form: canonical correlation, the concept tower, and the teacher.
+"""What is solved in closed form: linear and concept tower, the teacher, the hubness correction.
 
 Regularised CCA of the gold pairs generalises from few captions better than a network does. Its
 similarities between *every* training image and the kept captions are soft pseudo-captions for the
@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data import Teacher, TrainingData, read_regions
+from trainer.data import BANKS, Teacher, TrainingData, read_regions
 from trainer.evidence import concept_words, read_evidence
 from trainer.lexicon import concept_columns, stem_columns
+from trainer.models.base import EmbeddingModel, evaluating
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
 from trainer.text import TokenBatch, pad
@@ -64,6 +65,36 @@ def make_teacher(model: CCA, data: TrainingData, *, max_regions: int) -> Teacher
         ]
         captions = model.encode_texts(_captions(data)).pooled.numpy()
     return Teacher(np.concatenate(images), captions)
+
+
+def fit_hubness(model: EmbeddingModel, data: TrainingData, *, max_regions: int, seed: int) -> None:
+    """Fill the banks of a model's hubness correction, if it has one.
+
+    They hold training images, un-annotated ones too where training reads them, and kept captions,
+    drawn at random and the same at every call.
+    """
+    hubness = model.hubness
+    if hubness is None:
+        return
+    generator = np.random.default_rng((seed, BANKS))
+    size = len(hubness.image_bank)
+    rows = np.sort(generator.permutation(data.rows)[:size])
+    texts = np.sort(generator.permutation(len(data.gold_captions))[:size])
+    sentences = [data.vocabulary.encode(data.gold_captions[text]) for text in texts]
+    device = hubness.image_bank.device
+    with evaluating(model):
+        images = [
+            model.join_images(
+                read_regions(data.store, chunk, max_regions=max_regions).to(device),
+                torch.from_numpy(read_evidence(data.store, chunk)).to(device),
+            )
+            for chunk in _chunks(rows)
+        ]
+        captions = [
+            model.join_texts(pad(sentences[start : start + CHUNK]).to(device))
+            for start in range(0, len(sentences), CHUNK)
+        ]
+        hubness.fit(torch.cat(images), torch.cat(captions))
 
 
 def _captions(data: TrainingData) -> TokenBatch:

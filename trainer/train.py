@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,10 +40,10 @@ from trainer.models.base import EmbeddingModel
 from trainer.models.cca import CCA
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
-from trainer.teacher import fit_cca, fit_concepts, make_teacher
+from trainer.teacher import fit_cca, fit_concepts, fit_hubness, make_teacher
 from weaksup.errors import DataError
 from weaksup.store import RegionStore
-from weaksup.types import VAL, Annotations, Corpus
+from weaksup.types import VAL, Annotations, CaptionedImage, Corpus
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,18 @@ def _validator(
     data: TrainingData,
     model: EmbeddingModel,
 ) -> Callable[[], EvaluationResult | None]:
-    """A function that evaluates on val; it gives None where there is no val image."""
-    try:
-        images = choose_split(corpus, store, VAL).images
-    except DataError:
-        return lambda: None
+    """A function that makes the model ready to be saved, and evaluates it on val.
 
-    def validate() -> EvaluationResult:
+    It gives None where there is no val image.
+    """
+    images: Sequence[CaptionedImage] = ()
+    with suppress(DataError):
+        images = choose_split(corpus, store, VAL).images
+
+    def validate() -> EvaluationResult | None:
+        fit_hubness(model, data, max_regions=config.max_regions, seed=config.seed)
+        if not images:
+            return None
         towers = Towers(
             model=model,
             vocabulary=data.vocabulary,
@@ -210,8 +215,8 @@ def _fit(
         "correlation/last": float(correlations[-1]),
     }
     logger.log(Event("step", 1, 0, values, images=data.annotated))
-    save_weights(folder / WEIGHTS, model)
     result = validate()
+    save_weights(folder / WEIGHTS, model)
     if result is not None:
         logger.log(Event("val", 1, 0, _figures(result)))
     logger.close()

@@ -387,6 +387,18 @@ def test_without_val_images_the_last_epoch_is_the_best(world, tiny, tmp_path):
     assert load_run(tmp_path / "run").model_name == "vsepp"
 
 
+@pytest.mark.parametrize("model", ["a3vse", "cca"])
+@pytest.mark.parametrize("val", ["val", "test"])
+def test_the_hubness_banks_are_saved_with_the_weights(world, tiny, tmp_path, model, val):
+    """Also where there is nothing to validate on."""
+    rows = tuple(replace(r, part=val) if r.part == "val" else r for r in world.rows)
+    world = replace(world, rows=rows)
+    world.train(tiny(model, hubness__weight=0.5, hubness__bank=5), tmp_path / "run")
+    hubness = load_run(tmp_path / "run").model.hubness
+    assert hubness.known.tolist() == [5, 5]
+    assert (hubness.image_bank.norm(dim=1) > 0.9).all()
+
+
 # -------------------------------------------------------------------------------------- the figures
 
 

@@ -111,7 +111,7 @@ class A3VSE(EmbeddingModel):
         pooled = pooled + masked_mean(fragments, tokens.mask)
         return Encoded.of(pooled, fragments, weights, tokens.mask)
 
-    def embed_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+    def join_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
         return self._join(
             network=lambda: self.encode_images(regions).pooled,
             linear=lambda tower: tower.encode_images(regions).pooled,
@@ -119,7 +119,7 @@ class A3VSE(EmbeddingModel):
             side=IMAGES,
         )
 
-    def embed_texts(self, tokens: TokenBatch) -> Tensor:
+    def join_texts(self, tokens: TokenBatch) -> Tensor:
         return self._join(
             network=lambda: self.encode_texts(tokens).pooled,
             linear=lambda tower: tower.encode_texts(tokens).pooled,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from trainer.encoders import Encoded
+from trainer.fusion import IMAGES, TEXTS
+from trainer.hubness import HubnessCorrection
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.text import TokenBatch
 
@@ -14,14 +19,23 @@ from trainer.text import TokenBatch
 class EmbeddingModel(nn.Module, ABC):
     """Two towers into one space, compared by cosine.
 
-    ``encode_*`` is what is trained; ``embed_*`` what is searched and evaluated. They differ in a
-    model that has further towers, which are not trained by gradients.
+    ``encode_*`` is what is trained. ``join_*`` adds the towers that are not trained by gradients,
+    in a model that has some. ``embed_*`` is what is searched and evaluated: joined, and corrected
+    for hubness where the configuration asks for it.
 
     Letters: B batch, V concepts of the evidence, d embedding width.
     """
 
     standardizer: Standardizer
     """What region features pass first; its statistics are set before training."""
+
+    hubness: HubnessCorrection | None
+    """Set by ``build_model``; its banks are filled whenever the model is validated or saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # No default of the class: it would hide the module from torch's own look-up.
+        self.hubness = None
 
     @abstractmethod
     def encode_images(self, regions: RegionInputs) -> Encoded:
@@ -31,8 +45,8 @@ class EmbeddingModel(nn.Module, ABC):
     def encode_texts(self, tokens: TokenBatch) -> Encoded:
         """Encode a batch of sentences."""
 
-    def embed_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
-        """(B, d) float32 L2-normalised embeddings of images.
+    def join_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+        """(B, d) float32 L2-normalised views of images.
 
         Args:
             regions: of B images.
@@ -40,6 +54,28 @@ class EmbeddingModel(nn.Module, ABC):
         """
         return self.encode_images(regions).pooled
 
-    def embed_texts(self, tokens: TokenBatch) -> Tensor:
-        """(B, d) float32 L2-normalised embeddings of sentences."""
+    def join_texts(self, tokens: TokenBatch) -> Tensor:
+        """(B, d) float32 L2-normalised views of sentences."""
         return self.encode_texts(tokens).pooled
+
+    def embed_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+        """(B, d or d + 4) float32 L2-normalised embeddings of images; arguments as above."""
+        joined = self.join_images(regions, evidence)
+        return joined if self.hubness is None else self.hubness.correct(joined, side=IMAGES)
+
+    def embed_texts(self, tokens: TokenBatch) -> Tensor:
+        """(B, d or d + 4) float32 L2-normalised embeddings of sentences."""
+        joined = self.join_texts(tokens)
+        return joined if self.hubness is None else self.hubness.correct(joined, side=TEXTS)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients, and back."""
+    before = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(before)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+PLAIN = {"hubness__weight": 0}
+
 
 @pytest.mark.parametrize("settings", [{}, {"hidden_size": 5}, {"attention_layers": 1}])
 def test_contract(build, check_contract, settings):
@@ -28,7 +30,7 @@ def test_every_parameter_learns(build, make_regions, sentences):
 
 
 def test_the_similarity_is_the_weighted_sum_of_the_towers(build, make_regions, sentences):
-    model = build("a3vse", fusion__network=1, fusion__linear=2, fusion__concepts=5)
+    model = build("a3vse", **PLAIN, fusion__network=1, fusion__linear=2, fusion__concepts=5)
     regions, evidence = make_regions(3, 1, 4, 2), torch.rand(4, 5)
     with torch.no_grad():
         images, texts = model.embed_images(regions, evidence), model.embed_texts(sentences)
@@ -45,10 +47,29 @@ def test_the_similarity_is_the_weighted_sum_of_the_towers(build, make_regions, s
 
 
 def test_a_tower_without_a_share_is_left_out(build, make_regions, sentences):
-    model = build("a3vse", fusion__linear=0, fusion__concepts=0)
+    model = build("a3vse", **PLAIN, fusion__linear=0, fusion__concepts=0)
     assert (model.linear, model.concepts) == (None, None)
     regions = make_regions(3, 1, 4, 2)
     with torch.no_grad():
         found = model.embed_images(regions, torch.rand(4, 5)) @ model.embed_texts(sentences).T
         network = model.encode_images(regions).pooled @ model.encode_texts(sentences).pooled.T
     torch.testing.assert_close(found, network)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [{}, {"fusion__linear": 0}, {"fusion__concepts": 0}, {"fusion__network": 0}],
+)
+def test_what_is_searched_is_what_is_joined_corrected_for_hubness(
+    build, make_regions, sentences, shares
+):
+    model = build("a3vse", **shares)
+    regions, evidence = make_regions(3, 1, 4, 2), torch.rand(4, 5)
+    with torch.no_grad():
+        images, texts = model.join_images(regions, evidence), model.join_texts(sentences)
+        model.hubness.fit(images, texts)
+        found = model.embed_images(regions, evidence) @ model.embed_texts(sentences).T
+    cosines = images @ texts.T
+    expected = cosines - 0.5 * cosines.mean(1, keepdim=True) - 0.5 * cosines.mean(0)
+    torch.testing.assert_close(found, expected / 2)
+    assert build("a3vse", **shares, **PLAIN).hubness is None
