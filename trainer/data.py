@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.evidence import read_evidence
 from trainer.inputs import RegionInputs
 from trainer.semantics import Semantics, read_semantics
 from trainer.text import UNKNOWN, TokenBatch, Vocabulary, pad
@@ -365,3 +366,18 @@ def read_regions(store: RegionStore, rows: Int64, *, max_regions: int | None) ->
 def signed_root(features: Tensor) -> Tensor:
     """sign(x) sqrt(|x|), element by element."""
     return features.sign() * features.abs().sqrt()
+
+
+def read_images(
+    store: RegionStore,
+    rows: Int64,
+    *,
+    max_regions: int,
+    evidence: bool,
+    device: torch.device,
+) -> tuple[RegionInputs, Tensor | None]:
+    """What ``EmbeddingModel.join_images`` takes: regions, and (N, V) evidence where it is read."""
+    regions = read_regions(store, rows, max_regions=max_regions).to(device)
+    if not evidence:
+        return regions, None
+    return regions, torch.from_numpy(read_evidence(store, rows)).to(device)

@@ -18,8 +18,7 @@ from pydantic import ValidationError
 from trainer.build import Sizes, build_model
 from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
-from trainer.data import read_regions
-from trainer.evidence import read_evidence
+from trainer.data import read_images
 from trainer.models.base import EmbeddingModel, evaluating
 from trainer.text import Vocabulary, pad
 from weaksup.errors import DataError
@@ -135,9 +134,14 @@ class Towers:
         with evaluating(self.model):
             for start in range(0, len(indices), IMAGE_CHUNK):
                 rows = indices[start : start + IMAGE_CHUNK]
-                regions = read_regions(store, rows, max_regions=self.max_regions)
-                evidence = torch.from_numpy(read_evidence(store, rows)).to(self.device)
-                parts.append(self.model.embed_images(regions.to(self.device), evidence))
+                images = read_images(
+                    store,
+                    rows,
+                    max_regions=self.max_regions,
+                    evidence=self.model.reads_evidence,
+                    device=self.device,
+                )
+                parts.append(self.model.embed_images(*images))
         return _stack(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data import BANKS, Teacher, TrainingData, read_regions
+from trainer.data import BANKS, Teacher, TrainingData, read_images, read_regions
 from trainer.evidence import concept_words, read_evidence
 from trainer.lexicon import concept_columns, stem_columns
 from trainer.models.base import EmbeddingModel, evaluating
@@ -85,8 +85,13 @@ def fit_hubness(model: EmbeddingModel, data: TrainingData, *, max_regions: int, 
     with evaluating(model):
         images = [
             model.join_images(
-                read_regions(data.store, chunk, max_regions=max_regions).to(device),
-                torch.from_numpy(read_evidence(data.store, chunk)).to(device),
+                *read_images(
+                    data.store,
+                    chunk,
+                    max_regions=max_regions,
+                    evidence=model.reads_evidence,
+                    device=device,
+                )
             )
             for chunk in _chunks(rows)
         ]

@@ -39,8 +39,9 @@ def test_embeddings_do_not_depend_on_the_order_or_on_what_is_beside(world, run, 
     images = loaded.encode_images(store, rows)
     texts = [caption for row in world.rows for caption in row.captions][:30]
     sentences = loaded.encode_texts(texts)
-    # The network, the linear tower, the concept tower, and what is missing in length.
-    assert images.shape == (5, 8 + 4 + 256 + 2)
+    # The network, the linear tower, the concept tower; what is missing in length, twice; the
+    # correction for hubness.
+    assert images.shape == (5, 8 + 4 + 256 + 2 + 2 + 2)
     assert images.dtype == sentences.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(sentences, axis=1), 1, rtol=1e-5)
     monkeypatch.setattr("trainer.run.IMAGE_CHUNK", 2)

@@ -81,6 +81,7 @@ class A3VSE(EmbeddingModel):
         # A tower without a share may still teach, but is no part of what is saved.
         self.linear = linear if shares.linear else None
         self.concepts = concepts if shares.concepts else None
+        self.reads_evidence = self.concepts is not None
         self.standardizer = Standardizer(size=feature_size)
         self.regions = RegionEncoder(
             feature_size=feature_size,
@@ -111,11 +112,15 @@ class A3VSE(EmbeddingModel):
         pooled = pooled + masked_mean(fragments, tokens.mask)
         return Encoded.of(pooled, fragments, weights, tokens.mask)
 
-    def join_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+    def join_images(self, regions: RegionInputs, evidence: Tensor | None) -> Tensor:
+        def concepts(tower: ConceptTower) -> Tensor:
+            assert evidence is not None, "a model with a concept tower reads the evidence"
+            return tower.embed_images(evidence)
+
         return self._join(
             network=lambda: self.encode_images(regions).pooled,
             linear=lambda tower: tower.encode_images(regions).pooled,
-            concepts=lambda tower: tower.embed_images(evidence),
+            concepts=concepts,
             side=IMAGES,
         )
 

@@ -29,11 +29,15 @@ class EmbeddingModel(nn.Module, ABC):
     standardizer: Standardizer
     """What region features pass first; its statistics are set before training."""
 
+    reads_evidence: bool
+    """Whether ``join_images`` looks at the evidence; reading it takes as long as the regions."""
+
     hubness: HubnessCorrection | None
     """Set by ``build_model``; its banks are filled whenever the model is validated or saved."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.reads_evidence = False
         # No default of the class: it would hide the module from torch's own look-up.
         self.hubness = None
 
@@ -45,12 +49,12 @@ class EmbeddingModel(nn.Module, ABC):
     def encode_texts(self, tokens: TokenBatch) -> Encoded:
         """Encode a batch of sentences."""
 
-    def join_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+    def join_images(self, regions: RegionInputs, evidence: Tensor | None) -> Tensor:
         """(B, d) float32 L2-normalised views of images.
 
         Args:
             regions: of B images.
-            evidence: (B, V) float32, as ``read_evidence`` gives it.
+            evidence: (B, V) float32, as ``read_evidence`` gives it, where ``reads_evidence``.
         """
         return self.encode_images(regions).pooled
 
@@ -58,7 +62,7 @@ class EmbeddingModel(nn.Module, ABC):
         """(B, d) float32 L2-normalised views of sentences."""
         return self.encode_texts(tokens).pooled
 
-    def embed_images(self, regions: RegionInputs, evidence: Tensor) -> Tensor:
+    def embed_images(self, regions: RegionInputs, evidence: Tensor | None) -> Tensor:
         """(B, d or d + 4) float32 L2-normalised embeddings of images; arguments as above."""
         joined = self.join_images(regions, evidence)
         return joined if self.hubness is None else self.hubness.correct(joined, side=IMAGES)
