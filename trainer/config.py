@@ -221,7 +221,11 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def load_config(
-    *, model: str | None, file: Path | None, overrides: Mapping[str, str]
+    *,
+    model: str | None,
+    file: Path | None,
+    overrides: Mapping[str, str],
+    source: str = "--set",
 ) -> TrainConfig:
     """Defaults, then the model's own, then the file's, then ``--set``, the last one winning.
 
@@ -231,6 +235,7 @@ def load_config(
         file: TOML, with dotted settings in ``[text]``, ``[regions]`` and ``[loss]``.
         overrides: name -> value as text, read as TOML and otherwise as a string. A name is a
             dotted key, or its last part where only one section has it (``w_weak``).
+        source: where the overrides come from, as a message names it.
 
     Raises:
         UsageError: if the file cannot be read; or with everything that is wrong, at once.
@@ -247,6 +252,6 @@ def load_config(
             Layer(f"default of {name}", defaults),
             Layer(str(file), content),
             Layer("--model", given),
-            Layer("--set", assigned),
+            Layer(source, assigned),
         ],
     )

@@ -27,7 +27,33 @@ else:
 
 S = TypeVar("S", bound="Section")
 
-_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+
+class SettingsError(UsageError):
+    """Settings that are wrong, all of them.
+
+    Args:
+        problems: one message each: the key, the value, its source and what is allowed.
+        hint: what to do about them.
+    """
+
+    def __init__(self, problems: Sequence[str], hint: str) -> None:
+        count = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        super().__init__(f"{count} wrong:\n  " + "\n  ".join(problems), hint)
+        self.problems = tuple(problems)
+        self.args = (self.problems, hint)  # what pickle calls the class with
+
+
+_KINDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    tuple[int, ...]: "a list of integers",
+    tuple[float, ...]: "a list of numbers",
+    tuple[str, ...]: "a list of texts",
+    dict[str, Any]: "a table",
+    tuple[dict[str, Any], ...]: "a list of tables",
+}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -88,8 +114,12 @@ def list_settings(schema: type[Section]) -> list[Setting]:
     ]
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, *, hint: str = "mend the file, or leave --config away") -> dict[str, Any]:
     """Read a configuration file.
+
+    Args:
+        path: of the file.
+        hint: what the user can do where it cannot be read.
 
     Raises:
         UsageError: if it cannot be read; the message has the line.
@@ -97,9 +127,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read as TOML: {error}", "mend the file, or leave --config away"
-        ) from error
+        raise UsageError(f"{path} cannot be read as TOML: {error}", hint) from error
 
 
 def parse_value(text: str) -> Any:
@@ -126,11 +154,16 @@ def parse_overrides(schema: type[Section], overrides: Mapping[str, str]) -> dict
     }
 
 
+def flatten(schema: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that are nested as in TOML under dotted names; a table that is a value stays one."""
+    return dict(_flatten(values, dict(_fields(schema))))
+
+
 def combine(schema: type[S], layers: Sequence[Layer]) -> S:
     """Lay values over one another and over the schema's defaults, and check them.
 
     Raises:
-        UsageError: lists everything that is wrong: the key, the value, its source, what is
+        SettingsError: lists everything that is wrong: the key, the value, its source, what is
             allowed, and for an unknown key the nearest known one.
     """
     known = dict(_fields(schema))
@@ -152,9 +185,8 @@ def combine(schema: type[S], layers: Sequence[Layer]) -> S:
         problems += [_problem(item, known, sources) for item in error.errors()]
     if not problems:
         return result
-    count = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-    raise UsageError(
-        f"{count} wrong:\n  " + "\n  ".join(problems),
+    raise SettingsError(
+        problems,
         f"the settings are {', '.join(known)}"
         if unknown
         else "give other values with --set KEY=VALUE or in the file that --config names",
@@ -173,7 +205,9 @@ def _fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fi
 
 
 def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    # Python 3.10 takes tuple[int, ...] for a class.
+    plain = get_origin(annotation) is None and isinstance(annotation, type)
+    return plain and issubclass(annotation, BaseModel)
 
 
 def _leaf(key: str) -> str:
@@ -252,7 +286,7 @@ def _allowed(field: FieldInfo) -> str:
     choices = _choices(field.annotation)
     if choices:
         return f"one of {', '.join(choices)}"
-    kind = _KINDS.get(field.annotation, str(field.annotation))  # type: ignore[arg-type]
+    kind = _KINDS.get(field.annotation, str(field.annotation))
     return ", ".join([kind, *_bounds(field.metadata)])
 
 

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.metrics import bootstrap_interval, mean_metrics, recall_metrics, rsum
+from trainer.metrics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    mean_metrics,
+    recall_metrics,
+    rsum,
+)
 from trainer.ranking import Ranks
 
 
@@ -85,3 +91,82 @@ def test_the_mean_of_five_folds_is_surer_than_one_fold():
 
 def test_a_perfect_model_has_no_width():
     assert bootstrap_interval([ranks_of([1, 1], [1, 1, 1], [0, 1, 1])]) == (600, 600)
+
+
+def naive_difference(first, second, *, samples, seed):
+    """Rank lists put together anew for each resample, run by run."""
+    generator = np.random.default_rng(seed)
+
+    def mean_rsum(runs, drawn):
+        sums = []
+        for run in runs:
+            text_ranks = np.concatenate([run.text_to_image[run.caption_image == i] for i in drawn])
+            sums.append(rsum(recall_metrics(run.image_to_text[drawn]), recall_metrics(text_ranks)))
+        return np.mean(sums)
+
+    images = len(first[0].image_to_text)
+    differences = []
+    for _ in range(samples):
+        drawn = generator.integers(images, size=images)
+        differences.append(mean_rsum(first, drawn) - mean_rsum(second, drawn))
+    everything = np.arange(images)
+    return mean_rsum(first, everything) - mean_rsum(second, everything), np.array(differences)
+
+
+def other_ranks(ranks, seed):
+    """Another model's ranks in the same gallery."""
+    generator = np.random.default_rng(seed)
+    return ranks_of(
+        generator.geometric(0.15, size=len(ranks.image_to_text)),
+        generator.geometric(0.15, size=len(ranks.text_to_image)),
+        ranks.caption_image,
+    )
+
+
+def test_the_difference_is_that_of_a_naive_paired_bootstrap():
+    gallery = random_ranks(images=30)
+    first = [other_ranks(gallery, seed) for seed in (1, 2, 3)]
+    second = [gallery, other_ranks(gallery, 4), other_ranks(gallery, 5)]
+    points, draws = naive_difference(first, second, samples=200, seed=3)
+    found = bootstrap_difference(
+        [[run] for run in first], [[run] for run in second], samples=200, level=0.9, seed=3
+    )
+    assert found.points == pytest.approx(points)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.05, 0.95])))
+    assert found.better == np.mean(draws > 0)
+    assert 0 < found.better < 1
+
+
+def test_a_difference_of_folds_is_the_mean_of_their_differences():
+    galleries = [random_ranks(images=25, seed=seed) for seed in (0, 1)]
+    others = [other_ranks(gallery, 7) for gallery in galleries]
+    points = [
+        bootstrap_difference([[other]], [[gallery]], samples=1).points
+        for gallery, other in zip(galleries, others, strict=True)
+    ]
+    found = bootstrap_difference([others], [galleries], samples=100)
+    assert found.points == pytest.approx(np.mean(points))
+    assert found.low < found.points < found.high
+
+
+def test_pairing_cancels_what_is_hard_for_both():
+    gallery = random_ranks(images=400)
+    # The same but for every twentieth image, which is found a little later.
+    worse = np.where(np.arange(400) % 20 == 0, 11, gallery.image_to_text)
+    slightly = ranks_of(worse, gallery.text_to_image, gallery.caption_image)
+    found = bootstrap_difference([[gallery]], [[slightly]])
+    alone = bootstrap_interval([gallery])
+    assert found.points > 0
+    assert found.better > 0.99
+    assert found.high - found.low < (alone[1] - alone[0]) / 3
+    assert bootstrap_difference([[gallery]], [[gallery]]).better == 0
+
+
+def test_runs_of_other_galleries_are_not_compared():
+    first, second = random_ranks(images=20), random_ranks(images=20, seed=1)
+    with pytest.raises(ValueError, match="same images"):
+        bootstrap_difference([[first]], [[second]])
+    with pytest.raises(ValueError, match="run by run"):
+        bootstrap_difference([[first], [first]], [[first]])
+    with pytest.raises(ValueError, match="run by run"):
+        bootstrap_difference([], [])

@@ -43,7 +43,7 @@ def terminated_is_interrupted() -> Iterator[None]:
 
 
 @contextmanager
-def alone_in(folder: Path, *, doing: str) -> Iterator[None]:
+def alone_in(folder: Path, *, doing: str, hint: str = "choose another --name") -> Iterator[None]:
     """Keep other processes that ask the same out of ``folder`` within the block.
 
     The folder is made if missing, and removed at the end if nothing was written into it. A process
@@ -52,13 +52,14 @@ def alone_in(folder: Path, *, doing: str) -> Iterator[None]:
     Args:
         folder: to be written by this process alone.
         doing: what the other process is said to be doing.
+        hint: what the user can do other than wait.
 
     Raises:
         UsageError: if another process is in it.
         DataError: if the folder cannot be written.
     """
     path = folder / LOCK
-    file = _lock(path, doing=doing)
+    file = _lock(path, doing=doing, hint=hint)
     try:
         yield
     finally:
@@ -70,7 +71,7 @@ def alone_in(folder: Path, *, doing: str) -> Iterator[None]:
             folder.parent.rmdir()
 
 
-def _lock(path: Path, *, doing: str) -> io.FileIO:
+def _lock(path: Path, *, doing: str, hint: str) -> io.FileIO:
     for _ in range(_ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,5 +99,5 @@ def _lock(path: Path, *, doing: str) -> io.FileIO:
         file.close()
     raise UsageError(
         f"another process is {doing} {path.parent}",
-        "wait until it has ended, or choose another --name",
+        f"wait until it has ended, or {hint}",
     )

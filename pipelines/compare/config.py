@@ -1,0 +1,364 @@
+"""The file that says what is compared: TOML to a checked ``Comparison``, all errors at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args
+
+import tomli_w
+from pydantic import Field, field_validator
+
+from trainer.config import MODEL_NAMES, ModelName, TrainConfig, load_config
+from trainer.evaluate import ProtocolName
+from trainer.settings import (
+    Layer,
+    Section,
+    SettingsError,
+    combine,
+    flatten,
+    list_settings,
+    read_toml,
+)
+from weaksup.errors import UsageError, did_you_mean
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+PACKAGED = ("flickr8k", "flickr30k", "coco")
+HINT = "mend the file; docs/compare.md describes every key"
+MAX_SEED = 2**32 - 1
+
+S = TypeVar("S", bound=Section)
+
+Protocol = Literal["full", "folds-1k"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+
+class VariantSection(Section):
+    """A ``[[variant]]`` table."""
+
+    label: str = Field(default="", description="as tables and plots name it")
+    model: ModelName = Field(default="a3vse", description="what is trained")
+    set: dict[str, Any] = Field(default={}, description="settings as `train --set` takes them")
+    ratios: tuple[float, ...] = Field(default=(), description="in place of the file's")
+    seeds: tuple[int, ...] = Field(default=(), description="in place of the file's")
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        return _check_ratios(ratios)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return _check_seeds(seeds)
+
+
+class ComparisonSection(Section):
+    """The whole file."""
+
+    name: str = Field(default="", description="of the results' folder; the file's name if empty")
+    models: tuple[str, ...] = Field(default=(), description="models with their own settings")
+    variant: tuple[dict[str, Any], ...] = Field(default=(), description="models with others")
+    set: dict[str, Any] = Field(default={}, description="settings of every model")
+    ratios: tuple[float, ...] = Field(default=(0.2,), description="shares of annotated images")
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), description="of subsampling and training")
+    reference: str = Field(default="", description="label that the others are compared with")
+    test_split: Literal["test", "val"] = Field(default="test", description="what is reported")
+    hold_out: int = Field(default=0, ge=0, description="training images that serve as val")
+    protocols: tuple[str, ...] = Field(default=("full",), description="of the evaluation")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if name and (name in (".", "..") or Path(name).name != name):
+            raise ValueError(f"{name!r} is no folder name")
+        return name
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        if not ratios:
+            raise ValueError("at least one ratio is needed")
+        return _check_ratios(ratios)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("at least one seed is needed")
+        return _check_seeds(seeds)
+
+    @field_validator("protocols")
+    @classmethod
+    def _protocols(cls, protocols: tuple[str, ...]) -> tuple[str, ...]:
+        _check_known(protocols, PROTOCOLS, kind="protocol")
+        return _check_once(protocols)
+
+    @field_validator("models")
+    @classmethod
+    def _models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        _check_known(models, MODEL_NAMES, kind="model")
+        return _check_once(models)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the tables.
+
+    Attributes:
+        label: as tables and plots name it; unique.
+        config: every setting; the seed is that of a cell.
+        changed: the settings that the file gives this variant alone; empty for the plain model.
+        ratios: shares of the training images that keep their captions.
+        seeds: of subsampling and training.
+    """
+
+    label: str
+    config: TrainConfig
+    changed: Mapping[str, Any]
+    ratios: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def model(self) -> ModelName:
+        return self.config.model
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a file asks for.
+
+    Attributes:
+        name: of the results' folder.
+        variants: in the order of the tables; labels are unique.
+        reference: label that others are compared with; empty for the best baseline at each ratio.
+        test_split: ``test``, or ``val`` where that is reported.
+        hold_out: how many training images serve as val; 0 for the corpus' own val.
+        protocols: of the evaluation; the first is the one that plots show.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    reference: str
+    test_split: str
+    hold_out: int
+    protocols: tuple[ProtocolName, ...]
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Refuse labels that no variant has.
+
+        Raises:
+            UsageError: names the nearest known one.
+        """
+        known = [variant.label for variant in self.variants]
+        for label in labels:
+            if label not in known:
+                nearest = did_you_mean(label, known)
+                raise UsageError(
+                    f"no variant has the label '{label}'" + (f"; {nearest}" if nearest else ""),
+                    f"labels: {'; '.join(known)}",
+                )
+
+
+def find_config(given: str) -> Path:
+    """A file, or one of the packaged comparisons by its name.
+
+    Raises:
+        UsageError: if there is neither.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    if given in PACKAGED:
+        return CONFIGS / f"{given}.toml"
+    nearest = did_you_mean(given, PACKAGED)
+    raise UsageError(
+        f"{given}: there is no such file" + (f"; {nearest}" if nearest else ""),
+        f"name a TOML file, or one that comes with weaksup: {', '.join(PACKAGED)}",
+    )
+
+
+def load_comparison(path: Path) -> Comparison:
+    """Read and check a file.
+
+    Raises:
+        UsageError: if it cannot be read.
+        SettingsError: with everything that is wrong in it.
+    """
+    content = read_toml(path, hint=HINT)
+    problems: list[str] = []
+    section = _combine(ComparisonSection, Layer(path.name, content), problems)
+    # Of what could not be understood the rest is checked all the same.
+    shared = _flat(content.get("set"))
+    if _settings(None, shared, "set", problems) is None:
+        shared = {}  # wrong for every variant: said once
+    drafts = [
+        _draft(table, Layer(path.name, table), where, problems) for where, table in _tables(content)
+    ]
+    configs = [
+        _settings(draft.model, {**shared, **draft.changed}, f"set of {draft.label}", problems)
+        for draft in drafts
+    ]
+    problems += _disagreements(content, [draft.label for draft in drafts])
+    if problems or section is None:
+        raise SettingsError(problems, HINT)
+    return Comparison(
+        name=section.name or path.stem,
+        variants=tuple(
+            Variant(
+                draft.label,
+                config,
+                draft.changed,
+                draft.ratios or section.ratios,
+                draft.seeds or section.seeds,
+            )
+            for draft, config in zip(drafts, configs, strict=True)
+            if config is not None  # else there was a problem
+        ),
+        reference=section.reference,
+        test_split=section.test_split,
+        hold_out=section.hold_out,
+        protocols=cast(tuple[ProtocolName, ...], section.protocols),
+    )
+
+
+def _tables(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The plain models, then the variants: where and what; what is no table has been reported."""
+    models, variants = content.get("models"), content.get("variant")
+    plain = [m for m in models if m in MODEL_NAMES] if isinstance(models, list) else []
+    tables = enumerate(variants if isinstance(variants, list) else [], start=1)
+    return [
+        *((f"model {model}", {"label": model, "model": model}) for model in dict.fromkeys(plain)),
+        *((f"variant {number}", table) for number, table in tables if isinstance(table, dict)),
+    ]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What can be told of a variant, wrong or not."""
+
+    label: str
+    model: ModelName | None
+    changed: Mapping[str, Any]
+    ratios: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+def _draft(table: Mapping[str, Any], layer: Layer, where: str, problems: list[str]) -> _Draft:
+    label, model = table.get("label", ""), table.get("model")
+    found: list[str] = []
+    section = _combine(VariantSection, layer, found)
+    problems += [f"{where}: {problem}" for problem in found]
+    if not label:
+        problems.append(f"{where}: label is missing")
+    return _Draft(
+        label if isinstance(label, str) and label else where,
+        section.model if section else model if model in MODEL_NAMES else None,
+        _flat(table.get("set")),
+        section.ratios if section else (),
+        section.seeds if section else (),
+    )
+
+
+def _flat(values: Any) -> dict[str, Any]:
+    return flatten(TrainConfig, values) if isinstance(values, dict) else {}
+
+
+def _combine(schema: type[S], layer: Layer, problems: list[str]) -> S | None:
+    """The section, or None with its problems added."""
+    try:
+        return combine(schema, [layer])
+    except SettingsError as error:
+        problems += error.problems
+        return None
+
+
+def _settings(
+    model: ModelName | None, values: Mapping[str, Any], source: str, problems: list[str]
+) -> TrainConfig | None:
+    """The training settings that some values make, or None with their problems added."""
+    taken = {"seed": "`seeds`", "model": "`models` or the variant's `model`"}
+    before = len(problems)
+    problems += [
+        f"{key} ({source}): it comes from {where}" for key, where in taken.items() if key in values
+    ]
+    overrides = {key: _text(value) for key, value in values.items() if key not in taken}
+    try:
+        config = load_config(model=model, file=None, overrides=overrides, source=source)
+    except SettingsError as error:
+        problems += error.problems
+        return None
+    return config if len(problems) == before else None
+
+
+def _text(value: Any) -> str:
+    """A value as ``--set KEY=`` takes it."""
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
+
+
+def _disagreements(content: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """What is wrong only beside something else in the file."""
+    problems = []
+    if not content.get("models") and not content.get("variant"):
+        problems.append("nothing is compared: name `models`, or give `[[variant]]` tables")
+    folders: dict[str, str] = {}
+    for place, label in enumerate(labels):
+        other = folders.setdefault(slug(label), label)
+        if label in labels[:place]:
+            problems.append(f"label '{label}' is given twice")
+        elif other != label:
+            problems.append(f"labels '{other}' and '{label}' would have the same folder")
+    reference = content.get("reference")
+    if isinstance(reference, str) and reference and reference not in labels:
+        nearest = did_you_mean(reference, labels)
+        problems.append(
+            f"reference '{reference}' is no label" + (f"; {nearest}" if nearest else "")
+        )
+    return problems
+
+
+def slug(label: str) -> str:
+    """A label as a part of a folder's name: ``a3vse, no adversary`` is ``a3vse-no-adversary``."""
+    return re.sub(r"[^\w.]+", "-", label).strip("-.") or "-"
+
+
+def _check_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
+    wrong = [ratio for ratio in ratios if not 0 < ratio <= 1]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not over 0 and up to 1")
+    return _check_once(ratios)
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    wrong = [seed for seed in seeds if not 0 <= seed <= MAX_SEED]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not from 0 up to {MAX_SEED}")
+    return _check_once(seeds)
+
+
+def _check_known(given: Sequence[str], known: Sequence[str], *, kind: str) -> None:
+    for name in given:
+        if name not in known:
+            nearest = did_you_mean(name, known)
+            raise ValueError(
+                f"unknown {kind} '{name}': expected one of {', '.join(known)}"
+                + (f"; {nearest}" if nearest else "")
+            )
+
+
+def _check_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value} is there twice")
+    return values
+
+
+def describe_keys() -> list[tuple[str, str, str]]:
+    """Key, default and meaning of everything that a file may hold, variants last."""
+    return [
+        (prefix + setting.key, setting.default, setting.description)
+        for prefix, schema in (("", ComparisonSection), ("variant.", VariantSection))
+        for setting in list_settings(schema)
+    ]

@@ -1,0 +1,247 @@
+"""The comparison, from its file to tables and plots. Read top to bottom: ``compare`` is the recipe.
+
+``reports/compare/NAME/`` of the workspace then holds ``results.jsonl``, ``results.md``, plots, and
+``cells/`` with a run folder each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.compare.cell import cell_fingerprint
+from pipelines.compare.config import Comparison
+from pipelines.compare.data import ComparisonData, Source
+from pipelines.compare.plan import Cell, plan_cells
+from pipelines.compare.results import (
+    Done,
+    differences,
+    discard_run,
+    read_done,
+    write_results,
+)
+from pipelines.compare.summary import Summary, summarize
+from pipelines.compare.table import duration, make_markdown, make_sheets
+from pipelines.compare.workers import Outcome, Task, run_here, run_in_processes
+from trainer.live import LiveView
+from trainer.logging import Logger
+from trainer.train import Plan
+from weaksup.cli.process import alone_in
+from weaksup.errors import MissingDependencyError, UserError
+from weaksup.files import write_atomically
+
+RESULTS, TABLES, CELLS = "results.jsonl", "results.md", "cells"
+UNBROKEN = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a comparison is run; nothing here changes a figure.
+
+    Attributes:
+        only: labels whose cells are run; empty for all. Tables show everything that is done.
+        jobs: cells at a time.
+        discard_runs: keep no weights of a cell that is done.
+        plots: draw them.
+    """
+
+    only: tuple[str, ...] = ()
+    jobs: int = 1
+    discard_runs: bool = False
+    plots: bool = True
+
+
+def compare(
+    comparison: Comparison,
+    *,
+    regions: Path,
+    captions: Path,
+    folder: Path,
+    options: Options,
+    out: Console,
+    notices: Console,
+) -> None:
+    """Run what is not done yet, and show everything that is.
+
+    Args:
+        comparison: what is compared.
+        regions: the region store.
+        captions: the captions file.
+        folder: of the results, made if need be.
+        options: how it is run.
+        out: for the tables.
+        notices: for everything else.
+
+    Raises:
+        UserError: if the data do not fit; or, after all results are written, if a cell could not
+            be trained or matplotlib is missing.
+        KeyboardInterrupt: on a signal; the same call goes on.
+    """
+    comparison.check_labels(options.only)
+    source = Source(regions, captions, comparison.hold_out, comparison.test_split)
+    data = ComparisonData.load(source)
+    data.check_protocols(comparison)
+    for note in data.notes:
+        notices.print(f"note: {note}", markup=False, highlight=False)
+    cells = plan_cells(comparison)
+    hint = "give the file another `name`"
+    with alone_in(folder, doing="comparing in", hint=hint):
+        failures = _run(cells, comparison, source, data, folder, options, notices)
+        done = _done(cells, comparison, data, folder)
+        if options.discard_runs:
+            for item in done:
+                discard_run(item.folder)
+        write_results(folder / RESULTS, done)
+        failures += _show(comparison, data, done, len(cells), folder, options, out)
+    for failure in failures[:-1]:
+        notices.print(f"error: {failure.message}", markup=False, highlight=False)
+    if failures:
+        raise failures[-1]
+
+
+def _folder(folder: Path, cell: Cell) -> Path:
+    return folder / CELLS / cell.folder
+
+
+def _done(
+    cells: Sequence[Cell], comparison: Comparison, data: ComparisonData, folder: Path
+) -> list[Done]:
+    results = (
+        read_done(_folder(folder, cell), cell, cell_fingerprint(cell, data, comparison.protocols))
+        for cell in cells
+    )
+    return [result for result in results if result is not None]
+
+
+def _run(
+    cells: Sequence[Cell],
+    comparison: Comparison,
+    source: Source,
+    data: ComparisonData,
+    folder: Path,
+    options: Options,
+    notices: Console,
+) -> list[UserError]:
+    """Run the cells that are wanted and not done; what could not be trained comes back."""
+    tasks = _tasks(cells, comparison, data, folder, options, notices)
+    failures: list[UserError] = []
+    number = 0
+
+    def report(outcome: Outcome) -> None:
+        nonlocal number
+        number += 1
+        done = _done([outcome.task.cell], comparison, data, folder)
+        result = "could not be trained"
+        if done:
+            record = done[0].record
+            result = f"rsum {record['rsum']:.1f} ({duration(record['seconds'])})"
+        if outcome.error is not None:
+            result += f": {outcome.error.message}"
+            failures.append(_of_cell(outcome.error, outcome.task.cell))
+        line = f"[{number}/{len(tasks)}] {outcome.task.cell}: {result}"
+        notices.print(line, markup=False, highlight=False)
+        # After each: whoever looks meanwhile sees what there is.
+        write_results(folder / RESULTS, _done(cells, comparison, data, folder))
+
+    def make_loggers(plan: Plan) -> list[Logger]:
+        if not notices.is_terminal:
+            return []
+        view = LiveView(
+            notices,
+            epochs=plan.epochs,
+            total_steps=plan.total_steps,
+            start_step=plan.start_step,
+            best=plan.best_rsum,
+        )
+        return [view]
+
+    protocols = comparison.protocols
+    if options.jobs > 1 and len(tasks) > 1:
+        run_in_processes(tasks, source, jobs=options.jobs, protocols=protocols, report=report)
+    else:
+        run_here(tasks, data, protocols=protocols, report=report, make_loggers=make_loggers)
+    return failures
+
+
+def _tasks(
+    cells: Sequence[Cell],
+    comparison: Comparison,
+    data: ComparisonData,
+    folder: Path,
+    options: Options,
+    notices: Console,
+) -> list[Task]:
+    """What is wanted and not done, each training once; says what will be done again, and why."""
+    wanted = [cell for cell in cells if not options.only or cell.label in options.only]
+    trainings = {cell.folder: cell for cell in reversed(wanted)}
+    tasks = []
+    for cell in (cell for cell in wanted if trainings[cell.folder] is cell):
+        place = _folder(folder, cell)
+        fingerprint = cell_fingerprint(cell, data, comparison.protocols)
+        if read_done(place, cell, fingerprint) is not None:
+            continue
+        changed = differences(place, fingerprint)
+        if changed:
+            line = f"{cell}: done again, made before from other {' and '.join(changed)}"
+            notices.print(line, markup=False, highlight=False)
+        tasks.append(Task(cell, place))
+    before = len(trainings) - len(tasks)
+    line = f"{len(trainings)} trainings" + (f", {before} of them done before" if before else "")
+    notices.print(line, markup=False, highlight=False)
+    return tasks
+
+
+def _of_cell(error: UserError, cell: Cell) -> UserError:
+    """The same error, saying where."""
+    error.message = f"{cell}: {error.message}"
+    return error
+
+
+def _show(
+    comparison: Comparison,
+    data: ComparisonData,
+    done: Sequence[Done],
+    planned: int,
+    folder: Path,
+    options: Options,
+    out: Console,
+) -> list[UserError]:
+    """Print and write tables and plots; a missing matplotlib comes back, the rest is there."""
+    summaries = [summarize(comparison, done, protocol) for protocol in comparison.protocols]
+    # A pipe has no width that a table must fit into.
+    tables = out if out.is_terminal else Console(file=out.file, width=UNBROKEN)
+    for summary in summaries:
+        for sheet in make_sheets(summary):
+            tables.print(sheet.rich())
+            tables.print()
+    notes = [_counted(data)]
+    if len(done) < planned:
+        notes.append(f"{planned - len(done)} of {planned} cells are not done")
+    notes += data.notes
+    write_atomically(folder / TABLES, make_markdown(comparison.name, notes, summaries))
+    written = [folder / RESULTS, folder / TABLES]
+    failures: list[UserError] = []
+    if options.plots and done:
+        try:
+            written += _draw(summaries[0], folder)
+        except MissingDependencyError as error:
+            failures.append(error)
+    for path in written:
+        out.print(f"written: {path}", markup=False, highlight=False)
+    return failures
+
+
+def _counted(data: ComparisonData) -> str:
+    test = data.test
+    captions = sum(len(image.captions) for image in test.images)
+    images = f"{len(test.images):,} images of {test.name}"
+    return f"recall in percent on {images} with {captions:,} captions"
+
+
+def _draw(summary: Summary, folder: Path) -> list[Path]:
+    from pipelines.compare.plots import draw_plots
+
+    return draw_plots(summary, folder)

@@ -1,0 +1,379 @@
+"""``weaksup compare`` as a user calls it: results, resuming, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.compare.results import read_ranks
+from trainer.evaluate import evaluate_images
+from trainer.metrics import recall_metrics, rsum
+from trainer.run import load_run
+from weaksup.cli import main
+from weaksup.corpora import read_annotations
+
+CONFIG = """
+models = ["cca", "a3vse"]
+ratios = [0.5, 1.0]
+seeds = [0, 1]
+hold_out = 5
+[[variant]]
+label = "a3vse, no adversary"
+model = "a3vse"
+ratios = [0.5]
+set.w_adv = 0
+"""
+LABELS = ["cca", "a3vse", "a3vse, no adversary"]
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def figures(records):
+    """What must not depend on how a comparison was run."""
+    varying = ("seconds", "steps_per_second")
+    return [{k: v for k, v in record.items() if k not in varying} for record in records]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_world):
+    """A comparison that is done, in a process of its own: its folder and what was printed."""
+    world = make_world(tmp_path_factory.mktemp("finished"))
+    path, captions = world.config(CONFIG), world.captions()
+    end = subprocess.run(command(world, path, captions), capture_output=True, text=True)
+    assert end.returncode == 0, end.stderr
+    return world.folder, end.stdout, end.stderr
+
+
+@pytest.fixture
+def done(finished, world):
+    """A copy of it: the file, the captions, and what was printed."""
+    folder, out, err = finished
+    shutil.copytree(folder, world.folder, dirs_exist_ok=True)
+    out = out.replace(str(folder), str(world.folder))
+    return world.folder / "small.toml", world.folder / "captions-0.csv", out, err
+
+
+def command(world, path, captions, *words):
+    """What runs a comparison in a process of its own."""
+    words = (
+        *(sys.executable, "-m", "pipelines.compare", path, "--workspace", world.workspace),
+        *("--regions", world.regions, "--captions", captions, *words),
+    )
+    return [str(word) for word in words]
+
+
+def test_every_cell_has_a_line(done, world):
+    records = world.results()
+    assert [(r["ratio"], r["seed"], r["label"]) for r in records] == [
+        *((0.5, seed, label) for seed in (0, 1) for label in LABELS),
+        *((1.0, seed, label) for seed in (0, 1) for label in LABELS[:2]),
+    ]
+    data = world.data(done[1], hold_out=5)
+    for record in records:
+        folder = world.reports() / "cells"
+        label = record["label"].replace(", ", "-").replace(" ", "-")
+        folder /= f"{label}-{record['ratio']}-{record['trained_seed']}"
+        result = evaluate_images(load_run(folder), data.store, data.test.images)
+        for name in ("image_to_text", "text_to_image", "rsum"):
+            assert record[name] == pytest.approx(getattr(result, name))
+        kept = read_annotations(folder / "annotations.json")
+        assert record["annotated_images"] == len(kept.annotated)
+        assert record["annotated_images"] == round(19 * record["ratio"] + 1e-9)
+        assert record["annotated_captions"] == 2 * record["annotated_images"]
+        assert record["training_images"] == 19 + 4
+        assert (record["split"], record["images"], record["captions"]) == ("test", 4, 8)
+        assert record["settings"]["seed"] == record["trained_seed"]
+        assert record["set"] == ({"w_adv": 0} if "adversary" in record["label"] else {})
+        assert record["seconds"] > 0
+        assert (record["steps_per_second"] is None) == (record["model"] == "cca")
+
+
+def test_ratios_are_nested_and_seeds_choose(done, world):
+    def annotated(name):
+        return set(read_annotations(world.reports() / f"cells/{name}/annotations.json").annotated)
+
+    assert annotated("a3vse-0.5-0") < annotated("a3vse-1.0-0")
+    assert annotated("a3vse-0.5-0") == annotated("cca-0.5-0") != annotated("cca-0.5-1")
+
+
+def test_all_captions_need_one_training_of_the_closed_form(done, world):
+    assert not (world.reports() / "cells/cca-1.0-1").exists()
+    first, second = (r for r in world.results() if (r["label"], r["ratio"]) == ("cca", 1.0))
+    assert (first["seed"], second["seed"], second["trained_seed"]) == (0, 1, 0)
+    assert first["rsum"] == second["rsum"]
+
+
+def test_the_ranks_that_are_kept_give_the_figures(done, world):
+    record = world.results()[1]
+    (ranks,) = read_ranks(world.reports() / "cells/a3vse-0.5-0/ranks.npz", "full")
+    found = recall_metrics(ranks.image_to_text), recall_metrics(ranks.text_to_image)
+    assert found == (record["image_to_text"], record["text_to_image"])
+    assert rsum(*found) == record["rsum"]
+
+
+def test_what_is_shown(done, world):
+    _, _, out, err = done
+    for text in ("50 % of the captions (10 images)", "100 % of the captions", "Ablation of a3vse"):
+        assert text in out
+    page = (world.reports() / "results.md").read_text(encoding="utf-8")
+    assert "recall in percent on 4 images of test with 8 captions" in page
+    assert "5 training images are held out as val" in page
+    records = [r for r in world.results() if (r["label"], r["ratio"]) == ("a3vse", 0.5)]
+    rsums = [r["rsum"] for r in records]
+    shown = f"{np.mean(rsums):.1f} ± {np.std(rsums, ddof=1):.1f}"
+    assert any(line.startswith("| a3vse |") and shown in line for line in page.splitlines())
+    for name in ("recall-over-ratio-text-to-image", "recall-over-ratio-image-to-text", "ablation"):
+        for suffix in ("png", "svg"):
+            path = world.reports() / f"{name}.{suffix}"
+            assert f"written: {path}" in out
+            assert path.stat().st_size > 5000
+    assert "9 trainings\n" in err
+    assert "[9/9] a3vse, 100 %, seed 1: rsum" in err
+    assert "next: add to" in out
+
+
+def test_what_is_done_is_not_done_again(done, world, compare):
+    path, captions, out, _ = done
+    before = stamps(world.reports() / "cells")
+    results = (world.reports() / "results.jsonl").read_bytes()
+    code, again, err = compare(path, captions=captions)
+    assert (code, again) == (0, out)
+    assert "9 trainings, 9 of them done before" in err
+    assert stamps(world.reports() / "cells") == before
+    assert (world.reports() / "results.jsonl").read_bytes() == results
+
+
+def test_other_settings_do_their_cells_again(done, world, compare):
+    path, captions, _, _ = done
+    before = stamps(world.reports() / "cells")
+    world.config(CONFIG.replace("set.w_adv = 0", "set.w_adv = 0.1"))
+    code, _, err = compare(path, captions=captions)
+    assert code == 0
+    assert "9 trainings, 7 of them done before" in err
+    assert "a3vse, no adversary, 50 %, seed 0: done again, made before from other settings" in err
+    after = stamps(world.reports() / "cells")
+    changed = {path.parent.name for path in after if after[path] != before.get(path)}
+    assert changed == {"a3vse-no-adversary-0.5-0", "a3vse-no-adversary-0.5-1"}
+    assert world.results()[2]["set"] == {"w_adv": 0.1}
+
+
+def test_other_captions_do_everything_again(done, world, compare):
+    path, _, _, _ = done
+    before = [r["rsum"] for r in world.results()]
+    other = world.captions(says={f"train/{n}.jpg": "something else" for n in range(12)})
+    code, _, err = compare(path, captions=other)
+    assert code == 0
+    assert err.count("made before from other captions") == 9
+    assert [r["rsum"] for r in world.results()] != before
+
+
+def test_only_some_labels(world, compare):
+    path, captions = world.config(CONFIG), world.captions()
+    code, out, err = compare(path, "--only", "cca", captions=captions)
+    assert code == 0, err
+    assert {r["label"] for r in world.results()} == {"cca"}
+    page = (world.reports() / "results.md").read_text(encoding="utf-8")
+    assert "6 of 10 cells are not done" in page
+    code, out, err = compare(path, "--only", LABELS[2], captions=captions)
+    assert code == 0, err
+    # Without the plain model there is nothing that the variant could be compared with.
+    assert "Ablation" not in out
+    assert {r["label"] for r in world.results()} == {"cca", LABELS[2]}
+    code, out, err = compare(path, "--only", "ca", captions=captions)
+    assert (code, out) == (2, "")
+    assert "did you mean 'cca'?" in err
+
+
+@pytest.mark.slow
+def test_processes_find_the_same(done, world, compare):
+    _, captions, _, _ = done
+    path = world.config(CONFIG, name="parallel.toml")
+    code, _, err = compare(path, "--jobs", 2, captions=captions)
+    assert code == 0, err
+    assert err.count("/9] ") == 9
+    assert figures(world.results("parallel")) == figures(world.results())
+
+
+def test_runs_can_be_discarded(done, world, compare):
+    path, captions, out, _ = done
+    before = figures(world.results())
+    code, again, err = compare(path, "--discard-runs", captions=captions)
+    assert code == 0, err
+    files = {p.name for p in (world.reports() / "cells").rglob("*") if p.is_file()}
+    assert files == {"cell.json", "ranks.npz"}
+    # Intervals too: they come from the ranks.
+    assert again == out
+    assert compare(path, captions=captions)[1] == out
+    assert figures(world.results()) == before
+
+
+@pytest.mark.slow
+def test_a_cell_that_cannot_be_trained_does_not_stop_the_others(world, compare):
+    broken = '[[variant]]\nlabel = "broken"\nset.device = "cuda:77"\n'
+    for jobs in (1, 2):
+        path = world.config(
+            f'models = ["cca"]\nratios = [0.5]\nseeds = [0, 1]\n{broken}', name=f"jobs{jobs}.toml"
+        )
+        code, out, err = compare(path, "--jobs", jobs)
+        assert code == 2
+        assert "broken, 50 %, seed 0: could not be trained: device cuda:77" in err
+        assert "error: broken, 50 %, seed 1: device cuda:77" in err
+        assert "Traceback" not in err
+        assert [r["label"] for r in world.results(f"jobs{jobs}")] == ["cca", "cca"]
+        assert "results.md" in out
+
+
+def test_without_matplotlib_all_but_the_plots_is_there(world, compare, monkeypatch):
+    path, captions = world.config(CONFIG), world.captions()
+    for name in [n for n in sys.modules if n.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # what import finds if it is missing
+    code, out, err = compare(path, captions=captions)
+    assert code == 4
+    assert "pip install 'weaksup[plots]'" in err
+    assert len(world.results()) == 10
+    assert "results.md" in out
+    assert not list(world.reports().glob("*.png"))
+    assert compare(path, "--no-plots", captions=captions)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "code", "message"),
+    [
+        ('models = ["cc"]', (), 2, "unknown model 'cc'"),
+        ('models = ["cca"]\nhold_out = 24', (), 2, "leaves none of the 24"),
+        ('models = ["cca"]\nprotocols = ["folds-1k"]', (), 2, "defined for 5,000 images"),
+        ('models = ["cca"]', ("--jobs", "0"), 2, "'--jobs': 0"),
+    ],
+)
+def test_what_is_refused(world, compare, text, words, code, message):
+    got, out, err = compare(world.config(text), *words)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not (world.workspace / "reports").exists()
+
+
+def test_without_a_store_extract_is_named(tmp_path, world, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(
+            ["compare", str(world.config('models = ["cca"]')), "--captions", str(world.captions())]
+        )
+    assert end.value.code == 3
+    assert "weaksup extract --images DIR" in capsys.readouterr().err
+
+
+LONG = 'models = ["a3vse"]\nratios = [0.5]\nseeds = [0, 1]\n'
+EPOCHS = ("epochs = 1\n", "epochs = 20\n")
+
+
+@pytest.fixture
+def start(world):
+    """Start a long comparison in a process of its own, and wait until it is in the middle."""
+    path, captions = world.config(LONG), world.captions()
+    path.write_text(path.read_text().replace(*EPOCHS))
+    processes = []
+
+    def begin(*words, cell="a3vse-0.5-0"):
+        process = subprocess.Popen(
+            command(world, path, captions, *words),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        metrics = world.reports() / "cells" / cell / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not metrics.exists() or metrics.read_text().count("\n") < 12:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return process
+
+    yield begin, path, captions
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("jobs", "number", "everybody"),
+    # A terminal sends Ctrl-C to all processes of a group, `kill` to one.
+    [(1, signal.SIGTERM, False), (2, signal.SIGINT, True)],
+)
+def test_an_interrupted_comparison_goes_on(start, world, compare, jobs, number, everybody):
+    begin, path, captions = start
+    process = begin("--jobs", jobs)
+    if everybody:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    message = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert "interrupted; what was done so far is kept" in message
+    assert "Traceback" not in message
+    cells = world.reports() / "cells"
+    assert (cells / "a3vse-0.5-0/last.pt").exists()
+    assert not (cells / "a3vse-0.5-0/cell.json").exists()
+    spent = json.loads((cells / "a3vse-0.5-0/progress.json").read_text())["seconds"]
+    code, _, err = compare(path, "--jobs", jobs, captions=captions)
+    assert code == 0, err
+    assert world.results()[0]["seconds"] > spent > 0
+    # As if it had never been interrupted.
+    whole = path.with_name("whole.toml")
+    whole.write_text(path.read_text())
+    assert compare(whole, captions=captions)[0] == 0
+    assert figures(world.results("whole")) == figures(world.results())
+    for cell in ("a3vse-0.5-0", "a3vse-0.5-1"):
+        weights = [
+            (world.reports(name) / "cells" / cell / "model.safetensors").read_bytes()
+            for name in ("small", "whole")
+        ]
+        assert weights[0] == weights[1]
+        steps = (world.reports() / "cells" / cell / "metrics.jsonl").read_text().splitlines()
+        numbers = [json.loads(s)["step"] for s in steps if json.loads(s)["kind"] == "step"]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_two_processes_do_not_write_one_comparison(start, world, compare):
+    begin, path, captions = start
+    process = begin()
+    process.send_signal(signal.SIGSTOP)
+    code, out, err = compare(path, captions=captions)
+    process.send_signal(signal.SIGCONT)
+    assert (code, out) == (2, "")
+    assert "another process is comparing in" in err
+    assert "another `name`" in err
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_told_apart_from_a_result(start, world, compare):
+    begin, path, captions = start
+    process = begin("--jobs", 2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        pytest.skip("no /proc to find the workers in")
+    for child in children.read_text().split():
+        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+            os.kill(int(child), signal.SIGKILL)
+            break
+    message = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert "has ended with -9" in message
+    assert "fewer --jobs" in message
+    assert compare(path, captions=captions)[0] == 0
+    assert len(world.results()) == 2
