@@ -20,7 +20,7 @@ PARTS = {
     f"weaksup.{name}"
     for name in ("corpora", "detectors", "concepts", "store", "attributes", "images")
 }
-LOOPS = {"weaksup.extract", "weaksup.subsample"}
+LOOPS = {"weaksup.extract", "weaksup.subsample", "weaksup.doctor"}
 TRAINER_MAY = {f"weaksup.{name}" for name in ("types", "errors", "registry", "store", "corpora")}
 
 HEAVY = {

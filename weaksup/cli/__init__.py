@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Train a retrieval model on what the workspace holds.",
     "evaluate": "Report Recall@K in both directions.",
     "concepts": "Show the concept vocabulary, with counts.",
+    "doctor": "Check what this machine has, and say what mends it.",
     "demo": "Run the whole job on generated pictures, offline.",
 }
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from weaksup.cli.json_file import json_option, write_json
 from weaksup.cli.options import (
     EXISTING,
     in_workspace,
@@ -56,13 +53,7 @@ COCO_5K = 5000
     show_default=True,
     help="Rank among all images, or the mean of five folds of 1,000 (COCO 1K). auto is full.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, readable=False, path_type=Path),
-    metavar="FILE",
-    help="Write the figures to FILE as well; it may be a device, a pipe or /dev/stdout.",
-)
+@json_option("the figures")
 @workspace_option
 def command(
     run: str | None,
@@ -116,7 +107,7 @@ def command(
     except UsageError as error:
         failure = f"the figures could not be kept: {error.message}"
     if json_file is not None:
-        _write_json(json_file, report)
+        write_json(json_file, report)
         out.print(f"written: {json_file}", markup=False)
     if failure is not None:
         if json_file is None:
@@ -130,43 +121,6 @@ def _next(run: Run, result: EvaluationResult, protocol: ProtocolName) -> str:
         return "next: `weaksup evaluate --protocol folds-1k` gives the 1K figure"
     model = "cca" if run.model_name != "cca" else "a3vse"
     return f"next: `weaksup train --model {model}` trains a model to compare it with"
-
-
-def _write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the figures where the user wants them, leaving links and devices what they are.
-
-    Raises:
-        UsageError: if it cannot be written.
-    """
-    from trainer.evaluate import write_evaluation
-
-    try:
-        stream = _open_special(path)
-        if stream is not None:
-            with os.fdopen(stream, "w", encoding="utf-8") as file:
-                file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-            return
-    except BrokenPipeError:
-        raise  # the reader has left: no defect, and nobody listens
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", "name another file"
-        ) from error
-    # A regular file appears whole, in place of what a link leads to and not of the link.
-    write_evaluation(Path(os.path.realpath(path)), report)
-
-
-def _open_special(path: Path) -> int | None:
-    """A descriptor to write to what is no regular file; None for a regular or a new file."""
-    if not path.exists():
-        return None
-    sys.stdout.flush()
-    # /dev/stdout may be a regular file: opened anew, it would be written from its start.
-    for number in (1, 2):
-        with suppress(OSError):  # it is closed
-            if os.path.samestat(path.stat(), os.fstat(number)):
-                return os.dup(number)
-    return None if path.is_file() else os.open(path, os.O_WRONLY)
 
 
 def _run_folder(workspace: Workspace, given: str | None) -> Path:
