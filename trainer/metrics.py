@@ -69,26 +69,51 @@ def bootstrap_interval(
     Returns:
         Lower and upper end, in points of rsum.
     """
-    generator = np.random.default_rng(seed)
-    draws = np.mean([_resampled_rsum(fold, samples, generator) for fold in folds], axis=0)
+    draws = _draws(folds, samples=samples, seed=seed).sum(axis=(1, 2))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _resampled_rsum(ranks: Ranks, samples: int, generator: np.random.Generator) -> Float64:
-    """(S,) rsum of S resampled sets of images."""
+def bootstrap_recalls(
+    folds: Sequence[Ranks], *, samples: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """The intervals of the single recalls, from the resamples of :func:`bootstrap_interval`.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image`` -> ``R@1`` and so on -> lower and upper end, in
+        percent.
+    """
+    draws = _draws(folds, samples=samples, seed=seed)
+    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {
+        direction: {
+            f"R@{k}": (float(ends[0, row, column]), float(ends[1, row, column]))
+            for column, k in enumerate(RECALLS)
+        }
+        for row, direction in enumerate(("image_to_text", "text_to_image"))
+    }
+
+
+def _draws(folds: Sequence[Ranks], *, samples: int, seed: int) -> Float64:
+    """(S, 2, 3) recalls in percent of S resampled sets of images, the mean over the folds."""
+    generator = np.random.default_rng(seed)
+    result: Float64 = np.mean([_resampled(fold, samples, generator) for fold in folds], axis=0)
+    return result
+
+
+def _resampled(ranks: Ranks, samples: int, generator: np.random.Generator) -> Float64:
+    """(S, 2, 3) recalls in percent: images as queries, then captions."""
     images = len(ranks.image_to_text)
     captions = np.bincount(ranks.caption_image, minlength=images)
     hits = _hits(ranks.image_to_text)
     caption_hits = np.zeros((images, len(RECALLS)))
     np.add.at(caption_hits, ranks.caption_image, _hits(ranks.text_to_image))
-    result = np.empty(samples)
+    result = np.empty((samples, 2, len(RECALLS)))
     for sample in range(samples):
         drawn = generator.integers(images, size=images)
-        image_recall = hits[drawn].sum() / images
-        text_recall = caption_hits[drawn].sum() / captions[drawn].sum()
-        result[sample] = 100 * (image_recall + text_recall)
-    return result
+        result[sample, 0] = hits[drawn].sum(0) / images
+        result[sample, 1] = caption_hits[drawn].sum(0) / captions[drawn].sum()
+    return 100 * result
 
 
 def _hits(ranks: Int64) -> Float64:

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Train a retrieval model on what the workspace holds.",
     "evaluate": "Report Recall@K in both directions.",
     "concepts": "Show the concept vocabulary, with counts.",
+    "report": "Write a run as one HTML file, with examples and what to annotate next.",
     "inspect": "Show what a region store or a run holds, and draw an image of it.",
     "doctor": "Check what this machine has, and say what mends it.",
     "demo": "Run the whole job on generated pictures, offline.",

@@ -39,6 +39,7 @@ PURPOSES = {
     "tomli-w": "writing workspace.toml",
     "packaging": "comparing versions",
     "jinja2": "weaksup report",
+    "markupsafe": "weaksup report",
     "transformers": "Hugging Face's detectors",
     "ray": "extraction on several machines",
     "faiss-cpu": "indexes of many images",
