@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,7 @@ _MODULES = {"pillow": "PIL", "faiss-cpu": "faiss"}
 _OTHER_BUILDS = {"onnxruntime": ("onnxruntime-gpu",), "faiss-cpu": ("faiss-gpu", "faiss")}
 # detectron2 is on no index: it has its own finding. dev is for those who work on weaksup itself.
 _OWN_EXTRAS = ("detectron2", "dev")
+_TOGETHER = {"torch", "torchvision"}
 _WORDNET = "weaksup.concepts.wordnet"
 _DETECTRON2 = "detectron2.model_zoo"
 _OPTIONAL_SETUPTOOLS = "setuptools<81"
@@ -74,7 +75,10 @@ def check_packages(needs: Needs) -> list[Finding]:
         imports.update(wordnet.result())
     return [
         _python(),
-        *(_package(each, imports[module_of(each)], needed=True) for each in needs.always),
+        *(
+            _package(each, imports[module_of(each)], needed=True, beside=needs.always)
+            for each in needs.always
+        ),
         *_data(imports),
         _cuda(imports["torch"]) if "torch" in imports else _no_torch(),
         *_onnx_on_gpu(imports),
@@ -98,9 +102,17 @@ def _python() -> Finding:
     return Finding("python", True, "everything", state, platform.python_version(), mend)
 
 
-def _package(requirement: Requirement, result: Import, *, needed: bool) -> Finding:
+def _package(
+    requirement: Requirement,
+    result: Import,
+    *,
+    needed: bool,
+    beside: Sequence[Requirement] = (),
+) -> Finding:
     name = requirement.name
-    command = f"{PIP} {shlex.quote(_plain(requirement))}"
+    # A torch of one build does not fit a torchvision of another: they come together.
+    together = [requirement, *(each for each in beside if {name, each.name} <= _TOGETHER)]
+    command = " ".join([PIP, *dict.fromkeys(shlex.quote(_plain(each)) for each in together)])
     purpose = PURPOSES.get(name.lower(), "")
     if result.missing:
         return Finding(name, needed, purpose, "missing", "not installed", command)
@@ -152,6 +164,8 @@ def _data(imports: dict[str, Import]) -> Iterator[Finding]:
         )
     wordnet = imports[_WORDNET]
     version = wordnet.details.get("version", "")
+    # Without NLTK its own finding says what to do.
+    readable = "nltk" not in imports or not imports["nltk"].error
     debian = " (or `apt-get install wordnet-base`)" if shutil.which("apt-get") else ""
     yield Finding(
         "WordNet data",
@@ -159,7 +173,7 @@ def _data(imports: dict[str, Import]) -> Iterator[Finding]:
         "synonyms and hypernyms of concepts",
         "ok" if version else ("broken" if wordnet.error else "missing"),
         version or wordnet.error or "not found",
-        "" if version else f"python -m nltk.downloader wordnet{debian}",
+        "" if version or not readable else f"python -m nltk.downloader wordnet{debian}",
     )
 
 

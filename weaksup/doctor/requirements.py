@@ -42,9 +42,10 @@ def read_needs(project: Path | None = None) -> Needs:
     """
     try:
         from packaging.requirements import Requirement
-    except ImportError as error:
+    except Exception as error:  # whatever a broken package raises
         raise MissingDependencyError(
-            "packaging is not installed", "python -m pip install packaging"
+            f"packaging cannot be imported: {error}",
+            "python -m pip install --force-reinstall packaging",
         ) from error
     path = project or Path(__file__).parents[2] / "pyproject.toml"
     always, extras = _of_project(path) if path.is_file() else _of_metadata()

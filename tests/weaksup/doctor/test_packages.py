@@ -86,5 +86,18 @@ def test_packaging_itself_may_be_missing(tmp_path: Path, monkeypatch: pytest.Mon
     import sys
 
     monkeypatch.setitem(sys.modules, "packaging.requirements", None)
-    with pytest.raises(MissingDependencyError, match="packaging"):
+    with pytest.raises(MissingDependencyError, match="packaging cannot be imported"):
         read_needs()
+
+
+def test_torch_and_torchvision_come_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('of another build')")
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = needs("torch>=2.4", "rich>=13", "torchvision>=0.19")
+    found = {finding.name: finding for finding in check_packages(asked)}
+    command = "python -m pip install --force-reinstall"
+    assert found["torch"].mend == f"{command} 'torch>=2.4' 'torchvision>=0.19'"
+    assert found["torchvision"].mend == f"{command} 'torchvision>=0.19' 'torch>=2.4'"
+    assert found["CUDA"].found == "not known without torch"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from weaksup.inspect.boxes import named_boxes, region_name
 from weaksup.inspect.summary import Frequency, summarise
-from weaksup.store import open_store
+from weaksup.store import StoreItem, open_store, write_store
+from weaksup.types import STATUS_OK, Provenance, Regions
 
 IMAGES = {
     "a.jpg": [("dog", ["red", "small"], 0.9), ("dog", [], 0.5), ("cat", ["red"], 0.1)],
@@ -59,3 +62,38 @@ def test_names_of_regions(make_store, tmp_path: Path) -> None:
     ]
     assert named_boxes(store, store.index("c.jpg"), threshold=0.2)[0].name == "small dog"
     assert region_name(store, int(store.offsets[index])) == ""
+
+
+def test_the_most_probable_class_counts(tmp_path: Path) -> None:
+    def item(*classes: tuple[int, int]) -> StoreItem:
+        size = len(classes)
+        return StoreItem(
+            (4, 4),
+            STATUS_OK,
+            Regions(
+                boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (size, 1)),
+                features=np.ones((size, 2), np.float32),
+                scores=np.ones(size, np.float32),
+                objects=np.full(size, -1, np.int32),
+                attributes=np.zeros((size, 0), np.int32),
+                classes=np.array(classes, np.int32),
+                class_scores=np.tile(np.array([0.5, 0.2], np.float32), (size, 1)),
+            ),
+        )
+
+    path = write_store(
+        tmp_path / "regions.h5",
+        [item((0, 1), (2, 0), (2, 1)), item((2, 0)), item((2, 1), (0, 1))],
+        ids=["a.jpg", "b.jpg", "c.jpg"],
+        feature_size=2,
+        attribute_slots=0,
+        objects=[],
+        attributes=[],
+        provenance=Provenance("test", "0" * 64, {}),
+        class_slots=2,
+        classes=["tench", "crane", "boat"],
+    )
+    summary = summarise(open_store(path), top=5)
+    # The whole image is the first region; "crane" is never the most probable.
+    assert summary.frequent["class"] == (Frequency("boat", 2, 4), Frequency("tench", 1, 2))
+    assert summary.names["class"] == 3
