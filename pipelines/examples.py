@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.picture import Example, NamedBox
+from pipelines.picture import Example
 from trainer.evaluate import choose_split
 from trainer.run import load_run
-from weaksup.attributes import POSITIONS, SIZES
 from weaksup.corpora import match_ids, read_corpus
-from weaksup.store import RegionStore, open_store
+from weaksup.inspect.boxes import named_boxes
+from weaksup.store import open_store
 from weaksup.types import TEST
 
 
@@ -47,26 +47,3 @@ def choose_examples(run: Path, *, images: Path, count: int, top: int) -> list[Ex
             )
         )
     return examples
-
-
-def named_boxes(store: RegionStore, index: int, *, threshold: float) -> tuple[NamedBox, ...]:
-    """The regions of one image that say something, with their concepts.
-
-    Args:
-        store: open region store.
-        index: of the image.
-        threshold: regions of a lower score say nothing to the trainer either.
-    """
-    regions = store.regions(index)
-    found = []
-    for box, score, thing, slots in zip(
-        regions.boxes, regions.scores, regions.objects, regions.attributes, strict=True
-    ):
-        if thing < 0 or score < threshold:
-            continue
-        # Where it stands is plain to see in a picture.
-        words = [store.attributes[word] for word in slots if word >= 0]
-        words = sorted((w for w in words if w not in POSITIONS), key=lambda w: w not in SIZES)
-        x1, y1, x2, y2 = box.tolist()
-        found.append(NamedBox((x1, y1, x2, y2), " ".join([*words, store.objects[thing]])))
-    return tuple(found)

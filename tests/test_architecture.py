@@ -18,9 +18,10 @@ PACKAGES = ("weaksup", "trainer", "pipelines")
 BASE = {f"weaksup.{name}" for name in ("errors", "types", "files", "registry", "workspace")}
 PARTS = {
     f"weaksup.{name}"
-    for name in ("corpora", "detectors", "concepts", "store", "attributes", "images")
+    for name in ("corpora", "detectors", "concepts", "store", "attributes", "images", "drawing")
 }
 LOOPS = {"weaksup.extract", "weaksup.subsample"}
+VIEWS = {"weaksup.doctor", "weaksup.inspect"}
 TRAINER_MAY = {f"weaksup.{name}" for name in ("types", "errors", "registry", "store", "corpora")}
 
 HEAVY = {
@@ -28,7 +29,11 @@ HEAVY = {
     *("detectron2", "accelerate", "tensorboard", "ray"),
 }
 # Never there, not even inside a function: these run where none of it is installed.
-ALWAYS_LIGHT = {*BASE, "weaksup.corpora", "weaksup.store", "weaksup.attributes", "weaksup.images"}
+ALWAYS_LIGHT = {
+    *BASE,
+    *("weaksup.corpora", "weaksup.store", "weaksup.attributes", "weaksup.images"),
+    *("weaksup.drawing", "weaksup.inspect"),
+}
 # Not at import time.
 LIGHT_PACKAGES = {"weaksup", "weaksup.detectors", "weaksup.concepts", "weaksup.cli"}
 
@@ -85,10 +90,12 @@ def allowed(part: str) -> set[str]:
         return BASE
     if part in LOOPS:
         return BASE | PARTS
+    if part in VIEWS:
+        return BASE | PARTS | LOOPS
     if part == "trainer":
         return TRAINER_MAY
     if part in {"weaksup.cli", "pipelines"}:
-        return {*BASE, *PARTS, *LOOPS, "weaksup.cli", "trainer", "pipelines"}
+        return {*BASE, *PARTS, *LOOPS, *VIEWS, "weaksup.cli", "trainer", "pipelines"}
     return set()
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from trainer.config import MODEL_DEFAULTS, TrainConfig
 from weaksup.cli import weaksup
-from weaksup.detectors.detectron2 import INSTALL
+from weaksup.detectors.install import DETECTRON2
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -88,4 +88,4 @@ def test_every_setting_is_described():
 
 def test_the_error_and_the_document_install_detectron2_alike():
     blocks = [block for _, block in FENCE.findall((ROOT / "docs/detectors.md").read_text("utf-8"))]
-    assert f"{INSTALL}\n" in blocks
+    assert f"{DETECTRON2}\n" in blocks

@@ -255,3 +255,27 @@ def load_config(
             Layer(source, assigned),
         ],
     )
+
+
+def changed_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that differ from the model's defaults, by their dotted names.
+
+    Seed and epochs are left out: they are told in any case.
+    """
+    default = load_config(model=config.model, file=None, overrides={})
+    found, expected = (_flat(each.model_dump(mode="json")) for each in (config, default))
+    return {
+        name: value
+        for name, value in found.items()
+        if value != expected[name] and name not in ("seed", "epochs")
+    }
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            result.update(_flat(value, f"{prefix}{name}."))
+        else:
+            result[f"{prefix}{name}"] = value
+    return result

@@ -232,3 +232,24 @@ def write_evaluation(path: Path, report: Mapping[str, Any]) -> None:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}", "name another file"
         ) from error
+
+
+def read_evaluations(folder: Path) -> dict[str, dict[str, Any]]:
+    """The reports in a run's folder: ``test``, ``val``, ``test-other`` and so on, by name.
+
+    Raises:
+        DataError: if one is damaged.
+    """
+    found = {}
+    for path in sorted(folder.glob("evaluation-*.json")):
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            for way in ("image_to_text", "text_to_image"):
+                rsum(report[way], report[way])
+            float(report["rsum"]), int(report["images"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is damaged: {error!r}", "delete it, and run `weaksup evaluate` again"
+            ) from error
+        found[path.stem.removeprefix("evaluation-")] = report
+    return found

@@ -70,8 +70,7 @@ def bootstrap_interval(
     Returns:
         Lower and upper end, in points of rsum.
     """
-    generator = np.random.default_rng(seed)
-    draws = np.mean([_resampled_rsum(fold, samples, generator) for fold in folds], axis=0)
+    draws = _draws(folds, samples=samples, seed=seed).sum(axis=(1, 2))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -127,7 +126,7 @@ def bootstrap_difference(
         gain = np.mean(gains, axis=0)
         captions = _captions(first[0][fold])
         points.append(100 * (gain[0].sum() / len(captions) + gain[1].sum() / captions.sum()))
-        draws.append(_resample(gain, captions, samples, generator))
+        draws.append(_resample(gain, captions, samples, generator).sum(axis=(1, 2)))
     means = np.mean(draws, axis=0)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Difference(
@@ -149,27 +148,52 @@ def _pairs(
     return list(zip(first, second, strict=True))
 
 
-def _resampled_rsum(ranks: Ranks, samples: int, generator: np.random.Generator) -> Float64:
-    """(S,) rsum of S resampled sets of images."""
-    return _resample(_found(ranks), _captions(ranks), samples, generator)
+def bootstrap_recalls(
+    folds: Sequence[Ranks], *, samples: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """The intervals of the single recalls, from the resamples of :func:`bootstrap_interval`.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image`` -> ``R@1`` and so on -> lower and upper end, in
+        percent.
+    """
+    draws = _draws(folds, samples=samples, seed=seed)
+    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {
+        direction: {
+            f"R@{k}": (float(ends[0, row, column]), float(ends[1, row, column]))
+            for column, k in enumerate(RECALLS)
+        }
+        for row, direction in enumerate(("image_to_text", "text_to_image"))
+    }
+
+
+def _draws(folds: Sequence[Ranks], *, samples: int, seed: int) -> Float64:
+    """(S, 2, 3) recalls in percent of S resampled sets of images, the mean over the folds."""
+    generator = np.random.default_rng(seed)
+    result: Float64 = np.mean(
+        [_resample(_found(fold), _captions(fold), samples, generator) for fold in folds], axis=0
+    )
+    return result
 
 
 def _resample(
     found: Float64, captions: Int64, samples: int, generator: np.random.Generator
 ) -> Float64:
-    """(S,) rsum of S resampled sets of images.
+    """(S, 2, 3) recalls in percent of S resampled sets of images.
 
     Args:
-        found: (2, N) what ``_found`` gives, or a difference of two such.
+        found: (2, N, 3) what ``_found`` gives, or a difference of two such.
         captions: (N,) of each image.
     """
     images = len(captions)
-    result = np.empty(samples)
+    result = np.empty((samples, 2, len(RECALLS)))
     for sample in range(samples):
         drawn = generator.integers(images, size=images)
-        of_images, of_captions = found[:, drawn].sum(axis=1)
-        result[sample] = 100 * (of_images / images + of_captions / captions[drawn].sum())
-    return result
+        result[sample] = found[:, drawn].sum(axis=1)
+        result[sample, 0] /= images
+        result[sample, 1] /= captions[drawn].sum()
+    return 100 * result
 
 
 def _captions(ranks: Ranks) -> Int64:
@@ -178,14 +202,13 @@ def _captions(ranks: Ranks) -> Int64:
 
 
 def _found(ranks: Ranks) -> Float64:
-    """(2, N) how often each image counts in the three recalls: itself, and all its captions."""
-    found = np.zeros((2, len(ranks.image_to_text)))
+    """(2, N, 3) how often each image counts in each recall: itself, and all its captions."""
+    found = np.zeros((2, len(ranks.image_to_text), len(RECALLS)))
     found[0] = _hits(ranks.image_to_text)
     np.add.at(found[1], ranks.caption_image, _hits(ranks.text_to_image))
     return found
 
 
 def _hits(ranks: Int64) -> Float64:
-    """(Q,) in how many of the recalls a query counts: 3 for rank 1, 0 beyond 10."""
-    hits: Float64 = (ranks[:, None] <= np.array(RECALLS)).sum(axis=1).astype(np.float64)
-    return hits
+    """(Q, 3) 1 where the rank is within 1, 5, 10, else 0."""
+    return (ranks[:, None] <= np.array(RECALLS)).astype(np.float64)

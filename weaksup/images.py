@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,27 @@ def list_images(folders: Sequence[Path]) -> list[tuple[str, Path]]:
                 "rename one of the folders, or put them into one folder and name that",
             )
     return images
+
+
+def locate_image(folders: Sequence[Path], image: str) -> Path | None:
+    """The file of an id that ``list_images`` gave, without listing the folders.
+
+    Args:
+        folders: image folders.
+        image: an id.
+
+    Returns:
+        None where it is no longer there, or its name was no UTF-8.
+    """
+    parts = PurePosixPath(image).parts
+    if not parts or ".." in parts or PurePosixPath(image).is_absolute():
+        return None
+    places = [folder / image for folder in folders]
+    # An id that several folders have begins with its folder's name.
+    places += [
+        folder.joinpath(*parts[1:]) for folder in folders if folder.resolve().name == parts[0]
+    ]
+    return next((place for place in places if place.is_file()), None)
 
 
 def _walk(folder: Path) -> list[Path]:

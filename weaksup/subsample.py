@@ -229,6 +229,55 @@ def measure_coverage(annotations: Annotations, concepts: ImageConcepts) -> Cover
     )
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """An image that is worth a caption.
+
+    Attributes:
+        image: its id.
+        gain: what it adds to the sum of :func:`coverage`.
+        concepts: that it shows, with the number of annotated images (those that were suggested
+            before it, too) that show them; the least covered first.
+    """
+
+    image: str
+    gain: float
+    concepts: tuple[tuple[str, int], ...]
+
+
+def suggest(
+    annotations: Annotations, concepts: ImageConcepts, *, count: int
+) -> tuple[Suggestion, ...]:
+    """Un-annotated training images whose concepts the annotated ones cover least.
+
+    The order of :func:`coverage`, gone on with from what is annotated already.
+
+    Args:
+        annotations: of the training images.
+        concepts: of the store.
+        count: images, at most; those that would add nothing are left out.
+    """
+    rest = concepts.of(annotations.unannotated)
+    covered = concepts.of(annotations.annotated).frequency().astype(np.float64)
+    weights = np.sqrt(rest.frequency() + covered)
+    found = []
+    for place in islice(_greedy(rest, weights, covered.copy()), count):
+        own = rest.rows[rest.starts[place] : rest.starts[place + 1]]
+        gain = float((weights[own] * np.log((covered[own] + 2) / (covered[own] + 1))).sum())
+        if gain <= 0:
+            break
+        shown = sorted(own.tolist(), key=lambda row: (covered[row], -weights[row]))
+        found.append(
+            Suggestion(
+                rest.ids[place],
+                gain,
+                tuple((concepts.names[row], int(covered[row])) for row in shown),
+            )
+        )
+        covered[own] += 1
+    return tuple(found)
+
+
 def training_ids(corpus: Corpus, store_ids: Sequence[str] = ()) -> list[str]:
     """The images that training may see: captioned ones of train, and those no caption names."""
     named = {image.id for image in corpus.images}
@@ -276,18 +325,21 @@ def coverage(pool: Pool) -> Iterator[Item]:
         yield from (items[turn] for items in taken if len(items) > turn)
 
 
-def _greedy(concepts: ImageConcepts, weights: Float64) -> Iterator[int]:
+def _greedy(
+    concepts: ImageConcepts, weights: Float64, covered: Float64 | None = None
+) -> Iterator[int]:
     """Places of the images, the most useful first; equals in the order in which they stand.
 
     Args:
         concepts: of N images.
         weights: (V,) w in ``sum over c of w_c log(1 + k_c)``, see :func:`coverage`.
+        covered: (V,) k at the beginning, changed in place; None for none.
     """
     starts, rows = concepts.starts, concepts.rows
-    counts = np.zeros(len(weights))
+    counts = np.zeros(len(weights)) if covered is None else covered
     # What one more image with a concept gains. A gain only ever falls, so an image that still
     # reaches the bar set by the best gain of a look is nearly the best now.
-    gains = weights * np.log(2)
+    gains = weights * np.log((counts + 2) / (counts + 1))
     left = np.ones(len(concepts.ids), dtype=np.bool_)
     while left.any():
         sums = np.concatenate([[0.0], np.cumsum(gains[rows])])

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import tomli_w
-
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 
@@ -93,6 +91,9 @@ class Workspace:
         )
         if new == self and self._known:
             return self
+        # Here, so that `weaksup doctor` can say that it is missing.
+        import tomli_w
+
         content: dict[str, object] = {"images": [str(path) for path in new.images]}
         if new.captions is not None:
             content["captions"] = str(new.captions)

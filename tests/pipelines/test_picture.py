@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from pipelines import picture
-from pipelines.picture import Example, NamedBox, draw_examples
+from pipelines.picture import Example, draw_examples
+from weaksup import drawing
+from weaksup.drawing import NamedBox
 
 SENTENCE = "a small red ball lies left of a boat"
 
@@ -55,7 +57,7 @@ def test_only_the_correct_result_is_framed(files):
 
 def test_boxes_stand_where_they_were_found(files):
     box = NamedBox((0.25, 0.5, 0.75, 1.0), "ball")
-    x1, y1, x2, y2 = where(draw(example(files, results=files, boxes=[box])), picture.BOX_COLOURS[0])
+    x1, y1, x2, y2 = where(draw(example(files, results=files, boxes=[box])), drawing.BOX_COLOURS[0])
     width, height = picture.SCENE  # of the shape of the scene
     expected = (0.25 * width + picture.MARGIN, 0.75 * width + picture.MARGIN)
     assert (x1, x2) == pytest.approx(expected, abs=2)
@@ -67,14 +69,14 @@ def test_names_do_not_hide_one_another(files):
     boxes = [NamedBox((0.1, 0.1, 0.4, 0.9), "first"), NamedBox((0.1, 0.1, 0.4, 0.9), "second")]
     pixels = draw(example(files, results=files, boxes=boxes))
     # Both boxes are the same: the second's lines cover the first's, and only its name is left.
-    first, second = (where(pixels, colour) for colour in picture.BOX_COLOURS[:2])
+    first, second = (where(pixels, colour) for colour in drawing.BOX_COLOURS[:2])
     assert first is not None
-    assert first[3] <= second[1] + picture.LABEL + 6 or first[1] >= second[3]
+    assert first[3] <= second[1] + drawing.LABEL + 6 or first[1] >= second[3]
 
 
 def test_a_box_at_the_edge_has_its_name_inside(files):
     boxes = [NamedBox((0.95, 0.0, 1.0, 0.05), "a very long name of a thing")]
-    x1, y1, x2, _ = where(draw(example(files, results=files, boxes=boxes)), picture.BOX_COLOURS[0])
+    x1, y1, x2, _ = where(draw(example(files, results=files, boxes=boxes)), drawing.BOX_COLOURS[0])
     assert x1 >= picture.MARGIN
     assert x2 <= picture.MARGIN + picture.SCENE[0]
     assert y1 >= picture.HEADER
@@ -85,4 +87,4 @@ def test_the_picture_grows_by_its_rows_and_long_sentences_stay_inside(files):
     two = draw(example(files, results=files), example(files, results=files, sentence="word " * 60))
     assert two.shape[0] - one.shape[0] == picture.SCENE[1] + picture.ROW_GAP
     assert two.shape[1] == one.shape[1]
-    assert (two[:, -picture.MARGIN :] == picture.PAPER).all()
+    assert (two[:, -picture.MARGIN :] == drawing.PAPER).all()

@@ -6,6 +6,7 @@ import pytest
 from trainer.metrics import (
     bootstrap_difference,
     bootstrap_interval,
+    bootstrap_recalls,
     mean_metrics,
     recall_metrics,
     rsum,
@@ -170,3 +171,20 @@ def test_runs_of_other_galleries_are_not_compared():
         bootstrap_difference([[first], [first]], [[first]])
     with pytest.raises(ValueError, match="run by run"):
         bootstrap_difference([], [])
+
+
+def test_intervals_of_recalls_are_those_of_resampled_images():
+    generator = np.random.default_rng(1)
+    owner = np.array([0, 0, 0, 1, 2, 2, 3, 4, 5, 5])
+    ranks = ranks_of(generator.integers(1, 12, 6), generator.integers(1, 12, 10), owner)
+    naive = {"image_to_text": [], "text_to_image": []}
+    draws = np.random.default_rng(0)
+    for _ in range(200):
+        drawn = draws.integers(6, size=6)
+        captions = np.concatenate([np.flatnonzero(owner == image) for image in drawn])
+        naive["image_to_text"].append(recall_metrics(ranks.image_to_text[drawn])["R@5"])
+        naive["text_to_image"].append(recall_metrics(ranks.text_to_image[captions])["R@5"])
+    found = bootstrap_recalls([ranks], samples=200)
+    for direction, values in naive.items():
+        expected = tuple(np.quantile(values, [0.025, 0.975]))
+        assert found[direction]["R@5"] == pytest.approx(expected)

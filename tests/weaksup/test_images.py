@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from weaksup import images
 from weaksup.errors import DataError, UsageError
-from weaksup.images import UnreadableImage, decode, list_images, to_eight_bits
+from weaksup.images import UnreadableImage, decode, list_images, locate_image, to_eight_bits
 
 RED = (255, 0, 0)
 
@@ -239,3 +239,15 @@ class TestToEightBits:
 
     def test_one_value_everywhere(self):
         assert to_eight_bits(np.full((1, 2), 1e6, np.float32)).tolist() == [[0, 0]]
+
+
+def test_an_id_leads_back_to_its_file(tmp_path):
+    for name in ("one/same.png", "two/same.png", "one/deep/x.png", "two/y.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for image, path in list_images(folders):
+        assert locate_image(folders, image) == path
+    (tmp_path / "secret.png").write_bytes(b"")
+    for wrong in ("../secret.png", str(tmp_path / "secret.png"), "gone.png", ""):
+        assert locate_image(folders, wrong) is None

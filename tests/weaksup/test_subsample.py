@@ -16,8 +16,9 @@ from weaksup.subsample import (
     ImageConcepts,
     measure_coverage,
     subsample,
+    suggest,
 )
-from weaksup.types import CaptionedImage, Corpus
+from weaksup.types import Annotations, CaptionedImage, Corpus
 
 
 def make_corpus(counts, splits=("train",), prefix=""):
@@ -302,3 +303,55 @@ def test_coverage_of_100_000_images_takes_seconds():
     start = time.perf_counter()
     subsample(corpus, ratio=0.2, strategy="coverage", concepts=concepts)
     assert time.perf_counter() - start < 60
+
+
+def annotated(ids, annotated):
+    known = [f"{number}.jpg" for number in annotated]
+    return Annotations(
+        ratio=0.5,
+        unit="image",
+        strategy="random",
+        seed=0,
+        captions="captions.json",
+        fingerprint="f",
+        annotated=tuple(known),
+        unannotated=tuple(name for name in ids if name not in known),
+        captions_kept=dict.fromkeys(known, (0,)),
+    )
+
+
+@given(
+    rows=st.lists(st.sets(st.integers(0, 5), max_size=4), min_size=1, max_size=15),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=60)
+def test_suggestions_go_on_with_coverage_from_what_is_annotated(rows, data):
+    kept = data.draw(st.sets(st.integers(0, len(rows) - 1)))
+    concepts = make_concepts(rows, 6)
+    found = suggest(annotated(concepts.ids, sorted(kept)), concepts, count=99)
+    weights = [sum(concept in row for row in rows) ** 0.5 for concept in range(6)]
+    taken = list(kept)
+    for suggestion in found:
+        covered = [sum(concept in rows[place] for place in taken) for concept in range(6)]
+        gains = {
+            place: sum(weights[c] * np.log((covered[c] + 2) / (covered[c] + 1)) for c in row)
+            for place, row in enumerate(rows)
+            if place not in taken
+        }
+        place = int(suggestion.image.removesuffix(".jpg"))
+        assert suggestion.gain == pytest.approx(gains[place])
+        assert gains[place] >= GREED * max(gains.values()) - 1e-6
+        assert dict(suggestion.concepts) == {f"c{c}": covered[c] for c in rows[place]}
+        assert [count for _, count in suggestion.concepts] == sorted(
+            count for _, count in suggestion.concepts
+        )
+        taken.append(place)
+    # What is left shows nothing.
+    assert all(not row for place, row in enumerate(rows) if place not in taken)
+
+
+def test_so_many_suggestions_and_no_more():
+    concepts = make_concepts([{0}, {1}, {0, 1}, {1}], 2)
+    found = suggest(annotated(concepts.ids, [0]), concepts, count=1)
+    assert [suggestion.image for suggestion in found] == ["2.jpg"]
+    assert suggest(annotated(concepts.ids, [0]), concepts, count=0) == ()

@@ -61,6 +61,20 @@ class ConceptTower(nn.Module):
         size = min(self.projection.shape)
         self.projection.zero_()[:, :size].copy_(axes[:, :size])
 
+    def evidence_for_words(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """What images are known by, word by word; two words of one stem are one.
+
+        Args:
+            evidence: (B, V) float32.
+
+        Returns:
+            (B, W) how sure the surest source is of each word, in [0, 1]; and (B, W) that evidence
+            standardised and of length 1, which is compared with a sentence. Its columns are those
+            of ``tf_idf``.
+        """
+        words = self._words(evidence)
+        return words.amax(0), self._standardised(words)
+
     def _words(self, evidence: Tensor) -> Tensor:
         """How sure each source is of each word: (B, V) -> (sources, B, W).
 

@@ -26,6 +26,9 @@ COMMANDS = {
     "evaluate": "Report Recall@K in both directions.",
     "compare": "Train models over ratios and seeds; table and plots.",
     "concepts": "Show the concept vocabulary, with counts.",
+    "report": "Write a run as one HTML file, with examples and what to annotate next.",
+    "inspect": "Show what a region store or a run holds, and draw an image of it.",
+    "doctor": "Check what this machine has, and say what mends it.",
     "demo": "Run the whole job on generated pictures, offline.",
 }
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from weaksup.cli.json_file import json_option, write_json
 from weaksup.cli.options import (
     EXISTING,
     in_workspace,
@@ -22,9 +19,10 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.errors import DataError, UsageError, did_you_mean
+from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
-from weaksup.workspace import Workspace, require_trained
+from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
     from trainer.evaluate import EvaluationResult, ProtocolName
@@ -56,13 +54,7 @@ COCO_5K = 5000
     show_default=True,
     help="Rank among all images, or the mean of five folds of 1,000 (COCO 1K). auto is full.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, readable=False, path_type=Path),
-    metavar="FILE",
-    help="Write the figures to FILE as well; it may be a device, a pipe or /dev/stdout.",
-)
+@json_option("the figures")
 @workspace_option
 def command(
     run: str | None,
@@ -86,9 +78,11 @@ def command(
 
     out, notices = stdout(), stderr()
     workspace = Workspace.open(workspace_folder)
-    loaded = load_run(_run_folder(workspace, run))
-    captions_file = captions or _recorded(loaded.captions, loaded, option="--captions")
-    regions_file = regions or _recorded(loaded.regions, loaded, option="--regions")
+    loaded = load_run(run_folder(workspace, run))
+    captions_file = captions or recorded_file(
+        loaded.captions, loaded.folder.name, option="--captions"
+    )
+    regions_file = regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
     other = _is_other(captions, loaded.captions) or _is_other(regions, loaded.regions)
     store = open_store(regions_file)
     loaded.check_store(store)
@@ -116,7 +110,7 @@ def command(
     except UsageError as error:
         failure = f"the figures could not be kept: {error.message}"
     if json_file is not None:
-        _write_json(json_file, report)
+        write_json(json_file, report)
         out.print(f"written: {json_file}", markup=False)
     if failure is not None:
         if json_file is None:
@@ -130,68 +124,6 @@ def _next(run: Run, result: EvaluationResult, protocol: ProtocolName) -> str:
         return "next: `weaksup evaluate --protocol folds-1k` gives the 1K figure"
     model = "cca" if run.model_name != "cca" else "a3vse"
     return f"next: `weaksup train --model {model}` trains a model to compare it with"
-
-
-def _write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the figures where the user wants them, leaving links and devices what they are.
-
-    Raises:
-        UsageError: if it cannot be written.
-    """
-    from trainer.evaluate import write_evaluation
-
-    try:
-        stream = _open_special(path)
-        if stream is not None:
-            with os.fdopen(stream, "w", encoding="utf-8") as file:
-                file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-            return
-    except BrokenPipeError:
-        raise  # the reader has left: no defect, and nobody listens
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", "name another file"
-        ) from error
-    # A regular file appears whole, in place of what a link leads to and not of the link.
-    write_evaluation(Path(os.path.realpath(path)), report)
-
-
-def _open_special(path: Path) -> int | None:
-    """A descriptor to write to what is no regular file; None for a regular or a new file."""
-    if not path.exists():
-        return None
-    sys.stdout.flush()
-    # /dev/stdout may be a regular file: opened anew, it would be written from its start.
-    for number in (1, 2):
-        with suppress(OSError):  # it is closed
-            if os.path.samestat(path.stat(), os.fstat(number)):
-                return os.dup(number)
-    return None if path.is_file() else os.open(path, os.O_WRONLY)
-
-
-def _run_folder(workspace: Workspace, given: str | None) -> Path:
-    """The run that is named by its folder, or by its name in the workspace; else the latest."""
-    if given is None:
-        return workspace.latest_run()
-    for folder in (Path(given), workspace.runs / given):
-        if folder.is_dir():
-            return require_trained(folder)
-    names = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
-    nearest = did_you_mean(given, names)
-    raise UsageError(
-        f"--run {given}: there is no such folder" + (f"; {nearest}" if nearest else ""),
-        f"runs in {workspace.runs}: {', '.join(names) or 'none'}",
-    )
-
-
-def _recorded(path: Path, run: Run, *, option: str) -> Path:
-    """A file that the run was trained on, if it is still there."""
-    if not path.exists():
-        raise DataError(
-            f"{path}, which the run {run.folder.name} was trained on, is gone",
-            f"name it where it is now with {option}",
-        )
-    return path
 
 
 def _is_other(given: Path | None, recorded: Path) -> bool:

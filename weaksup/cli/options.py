@@ -19,6 +19,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from weaksup.errors import DataError, UsageError, UserError
 from weaksup.workspace import Workspace
@@ -30,7 +32,9 @@ EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 
 
-_IN_WORKSPACE = re.compile(r"\bweaksup (extract|subsample|train|evaluate|concepts|compare)\b")
+_IN_WORKSPACE = re.compile(
+    r"\bweaksup (extract|subsample|train|evaluate|concepts|compare|inspect|report|doctor)\b"
+)
 
 
 def in_workspace(text: str, folder: Path | None) -> str:
@@ -127,6 +131,19 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Progress and notices."""
     return Console(stderr=True, soft_wrap=True)
+
+
+def rows(console: Console, title: str, lines: Sequence[tuple[str, str]]) -> None:
+    """Print names and what they are, below a title, and an empty line."""
+    table = Table(
+        title=Text(title, style="table.title"), title_justify="left", show_header=False, box=None
+    )
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in lines:
+        table.add_row(Text(name, style="bold"), Text(value))
+    console.print(table)
+    console.print()
 
 
 def progress(console: Console) -> Progress:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,18 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = "lock"
+_OTHER = """
+import json, sys
+from pathlib import Path
+sys.path[:] = json.loads(sys.argv[1])
+from weaksup.cli.process import alone_in
+from weaksup.errors import UsageError
+try:
+    with alone_in(Path(sys.argv[2]), doing="checking"):
+        print("in")
+except UsageError:
+    print("out")
+"""
 # Others may remove the file, or its empty folder, while we lock it; not so often.
 _ATTEMPTS = 20
 
@@ -69,6 +83,29 @@ def alone_in(folder: Path, *, doing: str, hint: str = "choose another --name") -
         with suppress(OSError):  # it is not empty
             folder.rmdir()
             folder.parent.rmdir()
+
+
+def keeps_others_out(folder: Path) -> str:
+    """Try whether :func:`alone_in` works in ``folder``, with another process.
+
+    Returns:
+        An empty string, or what is wrong.
+    """
+    try:
+        with alone_in(folder, doing="checking"):
+            ended = subprocess.run(
+                [sys.executable, "-c", _OTHER, json.dumps(sys.path), str(folder)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+    except (DataError, OSError) as error:
+        return str(error).replace("\n", "; ")
+    if ended.stdout.strip() == "out":
+        return ""
+    if ended.stdout.strip() == "in":
+        return "a lock keeps no other process out"
+    return (ended.stderr.strip().splitlines() or [f"code {ended.returncode}"])[-1]
 
 
 def _lock(path: Path, *, doing: str, hint: str) -> io.FileIO:

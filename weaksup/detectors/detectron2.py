@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from weaksup.detectors.array_pickle import read_arrays
+from weaksup.detectors.install import DETECTRON2
 from weaksup.detectors.torchvision_weights import COUNTER, read_state
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
 from weaksup.files import sha256
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
     from weaksup.detectors.detectron2_model import Detectron2Detector
 
 DEFAULT_MODEL = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
-INSTALL = (
-    "python -m pip install 'setuptools<81'\n"
-    "python -m pip install --no-build-isolation "
-    "'git+https://github.com/facebookresearch/detectron2'"
-)
 ROI_HEADS = ("StandardROIHeads", "Res5ROIHeads")
 # In published files, but not in the model that is built here: heads that find no boxes, and what
 # follows from the configuration.
@@ -119,7 +115,7 @@ def zoo_names() -> list[str]:
 
 def _import_detectron2() -> None:
     if importlib.util.find_spec("detectron2") is None:
-        raise MissingDependencyError("detectron2 is not installed", INSTALL)
+        raise MissingDependencyError("detectron2 is not installed", DETECTRON2)
     try:
         with warnings.catch_warnings():
             # It warns of its own use of pkg_resources and torch.jit, which no user can mend.
@@ -128,7 +124,7 @@ def _import_detectron2() -> None:
             import detectron2.modeling  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            f"detectron2 is installed, but cannot be imported: {error}", INSTALL
+            f"detectron2 is installed, but cannot be imported: {error}", DETECTRON2
         ) from error
 
 

@@ -62,3 +62,14 @@ def test_few_axes_keep_most_of_it_and_lengths_are_one_at_most(tower):
 
 def test_a_certain_concept_is_no_infinity(tower):
     assert torch.isfinite(tower.embed_images(torch.ones(1, 3))).all()
+
+
+def test_evidence_for_words_is_that_of_the_surest_source(tower):
+    sure, standing = tower.evidence_for_words(EVIDENCE)
+    sources = [
+        torch.tensor(naive_words(EVIDENCE[:, source].tolist(), MEANT[source].tolist()))
+        for source in (slice(0, 2), slice(2, 3))
+    ]
+    torch.testing.assert_close(sure, torch.maximum(*sources), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(standing.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(standing @ tower.projection, tower.embed_images(EVIDENCE))

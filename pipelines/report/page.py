@@ -1,0 +1,168 @@
+"""The report as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipelines.report.charts import Line, line_chart
+from pipelines.report.collect import Evaluated, Report, own_captions
+from pipelines.report.thumbnails import Thumbnails
+from trainer.history import History
+from trainer.queries import Extremes, Query
+from weaksup import __version__
+
+TEMPLATE = "report.html.j2"
+RECALLS = ("R@1", "R@5", "R@10")
+_LEAST_COVERED = 4
+
+
+def render(report: Report, *, folders: Sequence[Path]) -> str:
+    """One HTML file that needs no other.
+
+    Args:
+        report: what is told.
+        folders: where pictures are looked for; those that are gone are named instead.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    thumbnails = Thumbnails(folders)
+    evaluated = report.evaluated
+    content = {
+        "report": report,
+        "version": __version__,
+        "directions": _directions(evaluated),
+        "charts": _charts(report.history),
+        "text_queries": _sides(evaluated.text_queries, evaluated, thumbnails, by_text=True),
+        "image_queries": _sides(evaluated.image_queries, evaluated, thumbnails, by_text=False),
+        "suggestions": _suggestions(report, thumbnails),
+    }
+    return environment.get_template(TEMPLATE).render(
+        **content, missing=len(thumbnails.missing), folders=[str(folder) for folder in folders]
+    )
+
+
+def _directions(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """A row each: recalls with their intervals, and ranks."""
+    result = evaluated.result
+    rows = []
+    for name, key, metrics in (
+        ("text to image", "text_to_image", result.text_to_image),
+        ("image to text", "image_to_text", result.image_to_text),
+    ):
+        recalls = [
+            {"name": at, "value": metrics[at], "interval": evaluated.intervals[key][at]}
+            for at in RECALLS
+        ]
+        rows.append({"name": name, "recalls": recalls, **metrics})
+    return rows
+
+
+def _charts(history: History) -> list[dict[str, Any]]:
+    """Curves, by what there is in the history."""
+    best = history.best
+    charts: list[dict[str, Any]] = []
+
+    def add(title: str, note: str, chart: Markup) -> None:
+        if chart:
+            charts.append({"title": title, "note": note, "svg": chart})
+
+    rated = [event for event in history.validations if "rsum" in event.values]
+    epochs = [event.epoch + 1 for event in rated]
+    add(
+        "Validation rsum",
+        "After each epoch; the dot is the epoch whose weights are kept.",
+        line_chart(
+            [Line("rsum", epochs, [event.values["rsum"] for event in rated])],
+            title="Validation rsum by epoch",
+            x_label="epoch",
+            mark=None if best is None else (best.epoch + 1, best.values["rsum"]),
+            whole_x=True,
+        ),
+    )
+    if len(history.steps) < 2:
+        return charts if len(rated) > 1 else []
+    accuracies = [
+        Line(name, *history.series(f"accuracy/{key}"))
+        for name, key in (("images", "visual"), ("texts", "textual"))
+    ]
+    add(
+        "Accuracy of the discriminators",
+        "At 0.5 they cannot tell the annotated from the un-annotated part.",
+        line_chart(
+            accuracies,
+            title="Accuracy of the discriminators by step",
+            x_label="step",
+            level=(0.5, "cannot tell"),
+        ),
+    )
+    names = dict.fromkeys(
+        name for event in history.steps for name in event.values if name.startswith("loss/")
+    )
+    for name in sorted(names, key=lambda name: name != "loss/total"):
+        short = name.removeprefix("loss/").replace("_", ", ")
+        title = "Loss, all terms" if name == "loss/total" else f"Loss: {short}"
+        line = Line(short, *history.series(name))
+        add(title, "", line_chart([line], title=f"{title}, by step", x_label="step"))
+    return charts
+
+
+def _sides(
+    extremes: Extremes, evaluated: Evaluated, thumbnails: Thumbnails, *, by_text: bool
+) -> list[dict[str, Any]]:
+    show = _text_query if by_text else _image_query
+    return [
+        {"name": name, "queries": [show(query, evaluated, thumbnails) for query in queries]}
+        for name, queries in (("Best", extremes.best), ("Worst", extremes.worst))
+    ]
+
+
+def _text_query(query: Query, evaluated: Evaluated, thumbnails: Thumbnails) -> dict[str, Any]:
+    own = evaluated.image_ids[evaluated.caption_image[query.query]]
+    return {
+        "text": evaluated.captions[query.query],
+        "rank": query.rank,
+        "own": _picture(own, thumbnails),
+        "results": [
+            {
+                **_picture(evaluated.image_ids[place], thumbnails),
+                "score": score,
+                "right": right,
+            }
+            for place, score, right in zip(query.results, query.scores, query.right, strict=True)
+        ],
+    }
+
+
+def _image_query(query: Query, evaluated: Evaluated, thumbnails: Thumbnails) -> dict[str, Any]:
+    return {
+        "rank": query.rank,
+        "own": _picture(evaluated.image_ids[query.query], thumbnails),
+        "own_captions": own_captions(evaluated, query.query),
+        "results": [
+            {"text": evaluated.captions[place], "score": score, "right": right}
+            for place, score, right in zip(query.results, query.scores, query.right, strict=True)
+        ],
+    }
+
+
+def _picture(image: str, thumbnails: Thumbnails) -> dict[str, str]:
+    return {"id": image, "uri": thumbnails(image)}
+
+
+def _suggestions(report: Report, thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    if report.annotated is None:
+        return []
+    return [
+        {**_picture(each.image, thumbnails), "concepts": each.concepts[:_LEAST_COVERED]}
+        for each in report.annotated.suggestions
+    ]

@@ -1,0 +1,81 @@
+"""``weaksup report``: a run as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from weaksup.cli.options import EXISTING, in_workspace, stderr, stdout, workspace_option
+from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.errors import UsageError
+from weaksup.files import write_atomically
+from weaksup.types import SPLITS, TEST
+from weaksup.workspace import Workspace
+
+
+@click.command("report")
+@click.option("--run", metavar="DIR", help="Run to report on, or its name.  [default: the latest]")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write it.  [default: report.html in the run's folder]",
+)
+@click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True)
+@click.option(
+    "--regions",
+    type=EXISTING,
+    metavar="FILE",
+    help="Region store, or folder of shards.  [default: the one that the run was trained on]",
+)
+@click.option(
+    "--captions",
+    type=EXISTING,
+    metavar="FILE",
+    help="Captions of any known format.  [default: those that the run was trained on]",
+)
+@workspace_option
+def command(
+    run: str | None,
+    out: Path | None,
+    split: str,
+    regions: Path | None,
+    captions: Path | None,
+    workspace_folder: Path | None,
+) -> None:
+    """Write a run as one HTML file: recalls, curves, examples, and what to annotate next.
+
+    The file needs no other: pictures and charts are inside, and it has no scripts. Captions and
+    small pictures of the examples are in it, which matters where it is passed on.
+
+    \b
+    Examples:
+      weaksup report
+      weaksup report --run cca --split val --out cca.html
+    """
+    from pipelines.report.collect import collect
+    from pipelines.report.page import render
+    from trainer.run import load_run
+    from weaksup.store import open_store
+
+    console = stdout()
+    workspace = Workspace.open(workspace_folder)
+    loaded = load_run(run_folder(workspace, run))
+    name = loaded.folder.name
+    captions_file = captions or recorded_file(loaded.captions, name, option="--captions")
+    store = open_store(regions or recorded_file(loaded.regions, name, option="--regions"))
+    loaded.check_store(store)
+    path = out or loaded.folder / "report.html"
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder", "name a file")
+    with stderr().status("evaluating, and drawing"):
+        report = collect(loaded, store, captions_file, split=split)
+        page = render(report, folders=workspace.images)
+    write_atomically(path, page, hint="name another file with --out")
+    console.print(
+        f"rsum {report.evaluated.result.rsum:.1f} on {report.evaluated.split}", highlight=False
+    )
+    console.print(f"written: {path}", markup=False, highlight=False)
+    following = f"next: open {path} in a browser, or look at one image with `weaksup inspect`"
+    console.print(in_workspace(following, workspace_folder), markup=False, highlight=False)

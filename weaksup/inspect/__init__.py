@@ -1,0 +1,1 @@
+"""Looking at what a region store holds: figures of it, and pictures with boxes."""
