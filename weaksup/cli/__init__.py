@@ -24,6 +24,7 @@ COMMANDS = {
     "subsample": "Choose which images keep their gold captions.",
     "train": "Train a retrieval model on what the workspace holds.",
     "evaluate": "Report Recall@K in both directions.",
+    "export": "Write regions and captions for other tools.",
     "concepts": "Show the concept vocabulary, with counts.",
     "demo": "Run the whole job on generated pictures, offline.",
 }

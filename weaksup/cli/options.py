@@ -30,7 +30,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 
 
-_IN_WORKSPACE = re.compile(r"\bweaksup (extract|subsample|train|evaluate|concepts)\b")
+_IN_WORKSPACE = re.compile(r"\bweaksup (extract|subsample|train|evaluate|concepts|export|import)\b")
 
 
 def in_workspace(text: str, folder: Path | None) -> str:
