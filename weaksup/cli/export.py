@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,6 @@ from rich.table import Table
 
 from weaksup.cli.options import (
     EXISTING,
-    in_workspace,
     progress,
     resolve_captions,
     stderr,
@@ -140,19 +141,25 @@ def command(
         f"vocabulary: {report.words:,} words in {report.vocabulary}",
         *_padding(report),
         f"written: {out}",
-        in_workspace(f"next: weaksup import {out} --out FILE reads it back", workspace_folder),
+        _next(out.resolve(), store.feature_size),
     ):
         console.print(line, markup=False, highlight=False)
 
 
 def _tokenize(caption: str) -> list[str]:
     """Words as NLTK's ``word_tokenize`` gives them, without its downloaded sentence model."""
-    import re
-
     from nltk.tokenize import NLTKWordTokenizer
 
     sentences = re.split(r"(?<=[.!?])\s+", caption)
     return [word for text in sentences for word in NLTKWordTokenizer().tokenize(text)]
+
+
+def _next(folder: Path, width: int) -> str:
+    where = shlex.quote(str(folder.parent)), shlex.quote(folder.name), shlex.quote(str(folder))
+    return (
+        "next: in SCAN's code, python train.py --data_path {} --data_name {} --vocab_path {} "
+        "--img_dim {}".format(*where, width)
+    )
 
 
 def _table(report: PrecompReport) -> Table:

@@ -84,7 +84,9 @@ def command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    _write_concepts(store.with_name("concepts.json"))
+    concepts = store.with_name("concepts.json")
+    if overwrite or not concepts.exists():  # else it holds what `subsample` has added since
+        _write_concepts(concepts)
     workspace.remember(images=image_folders or None, captions=report.captions, regions=report.store)
     for note in report.notes:
         notices.print(f"note: {note}", markup=False)

@@ -60,6 +60,8 @@ def test_the_commands_after_it_run_bare(run, precomp):
     # What the kept captions say is all that the vocabulary has.
     words = {concept.name for concept in read_concepts(workspace.concepts).concepts}
     assert {"cat", "dog"} <= words
+    assert run("import", precomp)[0] == 0  # finished already: nothing is lost by it
+    assert {concept.name for concept in read_concepts(workspace.concepts).concepts} == words
 
 
 def test_missing_images_are_listed(run, precomp, tmp_path):
