@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from weaksup.cli import COMMANDS
 from weaksup.errors import DataError, UsageError, UserError
 from weaksup.workspace import Workspace
 
@@ -31,10 +32,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 
-
-_IN_WORKSPACE = re.compile(
-    r"\bweaksup (extract|subsample|train|evaluate|concepts|compare|inspect|report|doctor)\b"
-)
+# The demo brings a workspace of its own.
+_IN_WORKSPACE = re.compile(rf"\bweaksup ({'|'.join(COMMANDS.keys() - {'demo'})})\b")
 
 
 def in_workspace(text: str, folder: Path | None) -> str:
