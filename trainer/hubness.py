@@ -59,8 +59,7 @@ class HubnessCorrection(nn.Module):
             embeddings: of images or of sentences.
             side: ``IMAGES`` or ``TEXTS`` (trainer/fusion.py).
         """
-        other, bank = (TEXTS, self.text_bank) if side == IMAGES else (IMAGES, self.image_bank)
-        nearness = self._nearness(embeddings, bank[: int(self.known[other])])
+        nearness = self.nearness(embeddings, side=side)
         # The product of an image's and a text's pair is half of minus both nearnesses.
         ones = torch.ones_like(nearness)
         pair = (-nearness, ones) if side == IMAGES else (ones, -nearness)
@@ -68,8 +67,10 @@ class HubnessCorrection(nn.Module):
         total = 1 + 2 * self.weight
         return fuse((embeddings, bias), (1 / total, 2 * self.weight / total), side=side)
 
-    def _nearness(self, embeddings: Tensor, bank: Tensor) -> Tensor:
-        """(B,) mean cosine with the nearest of a bank; 0 where nothing is remembered."""
+    def nearness(self, embeddings: Tensor, *, side: int) -> Tensor:
+        """(B,) mean cosine with the nearest of the other side; 0 where nothing is remembered."""
+        other, bank = (TEXTS, self.text_bank) if side == IMAGES else (IMAGES, self.image_bank)
+        bank = bank[: int(self.known[other])]
         if not len(bank):
             return embeddings.new_zeros(len(embeddings))
         nearest = (embeddings @ bank.T).topk(min(self.neighbours, len(bank)), dim=1).values
