@@ -23,6 +23,10 @@ class EmbeddingModel(nn.Module, ABC):
     standardizer: Standardizer
     """What region features pass first; its statistics are set before training."""
 
+    slack: int = 0
+    """How many last columns of an embedding only complete its length: they say nothing of what it
+    shows, and have no part in comparing images with images or sentences with sentences."""
+
     @abstractmethod
     def encode_images(self, regions: RegionInputs) -> Encoded:
         """Encode a batch of images."""
