@@ -81,6 +81,23 @@ def list_images(folders: Sequence[Path]) -> list[tuple[str, Path]]:
     return images
 
 
+def find_image(image: str, folders: Sequence[Path]) -> Path | None:
+    """The picture file of an id, as ``list_images`` gave it for ``folders``; None if it is gone.
+
+    Nothing outside the folders is ever found, whatever the id.
+    """
+    for folder in folders:
+        inside = [image]
+        if image.startswith(f"{folder.resolve().name}/"):  # as several folders have it
+            inside.append(image.partition("/")[2])
+        for name in inside:
+            parts = name.split("/")
+            path = folder.joinpath(*parts)
+            if not {"", ".", ".."} & {*parts} and path.is_file():
+                return path
+    return None
+
+
 def _walk(folder: Path) -> list[Path]:
     paths, seen = [], set()
     for place, below, names in os.walk(folder, followlinks=True):

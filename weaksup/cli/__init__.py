@@ -24,6 +24,8 @@ COMMANDS = {
     "subsample": "Choose which images keep their gold captions.",
     "train": "Train a retrieval model on what the workspace holds.",
     "evaluate": "Report Recall@K in both directions.",
+    "index": "Embed all images, to search in them.",
+    "search": "Find the images that fit a sentence, or another image.",
     "concepts": "Show the concept vocabulary, with counts.",
     "demo": "Run the whole job on generated pictures, offline.",
 }

@@ -22,9 +22,10 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.errors import DataError, UsageError, did_you_mean
+from weaksup.cli.runs import recorded, run_folder
+from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
-from weaksup.workspace import Workspace, require_trained
+from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
     from trainer.evaluate import EvaluationResult, ProtocolName
@@ -86,9 +87,9 @@ def command(
 
     out, notices = stdout(), stderr()
     workspace = Workspace.open(workspace_folder)
-    loaded = load_run(_run_folder(workspace, run))
-    captions_file = captions or _recorded(loaded.captions, loaded, option="--captions")
-    regions_file = regions or _recorded(loaded.regions, loaded, option="--regions")
+    loaded = load_run(run_folder(workspace, run))
+    captions_file = captions or recorded(loaded.captions, loaded, option="--captions")
+    regions_file = regions or recorded(loaded.regions, loaded, option="--regions")
     other = _is_other(captions, loaded.captions) or _is_other(regions, loaded.regions)
     store = open_store(regions_file)
     loaded.check_store(store)
@@ -167,31 +168,6 @@ def _open_special(path: Path) -> int | None:
             if os.path.samestat(path.stat(), os.fstat(number)):
                 return os.dup(number)
     return None if path.is_file() else os.open(path, os.O_WRONLY)
-
-
-def _run_folder(workspace: Workspace, given: str | None) -> Path:
-    """The run that is named by its folder, or by its name in the workspace; else the latest."""
-    if given is None:
-        return workspace.latest_run()
-    for folder in (Path(given), workspace.runs / given):
-        if folder.is_dir():
-            return require_trained(folder)
-    names = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
-    nearest = did_you_mean(given, names)
-    raise UsageError(
-        f"--run {given}: there is no such folder" + (f"; {nearest}" if nearest else ""),
-        f"runs in {workspace.runs}: {', '.join(names) or 'none'}",
-    )
-
-
-def _recorded(path: Path, run: Run, *, option: str) -> Path:
-    """A file that the run was trained on, if it is still there."""
-    if not path.exists():
-        raise DataError(
-            f"{path}, which the run {run.folder.name} was trained on, is gone",
-            f"name it where it is now with {option}",
-        )
-    return path
 
 
 def _is_other(given: Path | None, recorded: Path) -> bool:

@@ -30,7 +30,9 @@ EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 
 
-_IN_WORKSPACE = re.compile(r"\bweaksup (extract|subsample|train|evaluate|concepts)\b")
+_IN_WORKSPACE = re.compile(
+    r"\bweaksup (extract|subsample|train|evaluate|index|search|serve|concepts)\b"
+)
 
 
 def in_workspace(text: str, folder: Path | None) -> str:
@@ -64,6 +66,26 @@ def workspace_option(function: F) -> F:
         help="Folder in which the commands meet.  [default: $WEAKSUP_WORKSPACE or "
         "./weaksup-workspace]",
     )(cast(F, hinting))
+
+
+def run_option(function: F) -> F:
+    """``--run``."""
+    return click.option("--run", metavar="DIR", help="Run, or its name.  [default: the latest]")(
+        function
+    )
+
+
+def models_option(function: F) -> F:
+    """``--models``: where what read the images may lie, if the workspace does not know."""
+    return click.option(
+        "--models",
+        type=EXISTING,
+        multiple=True,
+        metavar="PATH",
+        help="Weights, labels and concept list of the detector, to read new pictures: files, or a "
+        "folder of them, recognised by content; may be repeated.  [default: where extract found "
+        "them]",
+    )(function)
 
 
 def captions_option(function: F) -> F:
