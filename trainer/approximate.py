@@ -22,10 +22,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 EXACT_UNTIL, HNSW_UNTIL = 50_000, 200_000
 
 HNSW_LINKS, HNSW_BUILD_EFFORT, HNSW_SEARCH_EFFORT = 32, 40, 256
-# Lists to look into, of about 4 sqrt(N).
+# Lists to look into, of about 2 sqrt(N).
 PROBES = 64
 # Embeddings that the lists' centres and the codes are learnt from, for each list.
-TRAINING_ROWS_A_LIST = 50
+TRAINING_ROWS_A_LIST = 40
 CENTRE_ROUNDS = 10
 CENTRES = 256  # of each byte of a code
 CODE_BYTES_LIMIT, CHANNELS_A_BYTE = 128, 4
@@ -100,7 +100,7 @@ class Approximate:
             index.hnsw.efConstruction = HNSW_BUILD_EFFORT
             sample = min(count, CHUNK)
         elif kind == "ivfpq":
-            lists = max(1, min(round(4 * count**0.5), count // TRAINING_ROWS_A_LIST))
+            lists = max(1, min(round(2 * count**0.5), count // TRAINING_ROWS_A_LIST))
             code = max(1, min(CODE_BYTES_LIMIT, width // CHANNELS_A_BYTE))
             index = faiss.index_factory(
                 width,
@@ -108,7 +108,8 @@ class Approximate:
                 faiss.METRIC_L2,
             )
             inner = faiss.downcast_index(faiss.extract_index_ivf(index))
-            inner.cp.niter = CENTRE_ROUNDS
+            inner.cp.niter = inner.pq.cp.niter = CENTRE_ROUNDS
+            inner.pq.cp.max_points_per_centroid = 64
             # FAISS warns on stdout of less than it likes best.
             inner.cp.min_points_per_centroid = inner.pq.cp.min_points_per_centroid = 1
             sample = min(count, max(lists, 2 * CENTRES) * TRAINING_ROWS_A_LIST)

@@ -144,7 +144,7 @@ class Towers:
         """
         chosen = readable(store) if indices is None else np.asarray(indices, dtype=np.int64)
         parts = []
-        with _evaluating(self.model):
+        with evaluating(self.model):
             for start in range(0, len(chosen), IMAGE_CHUNK):
                 rows = chosen[start : start + IMAGE_CHUNK]
                 regions = read_regions(store, rows, max_regions=self.max_regions)
@@ -158,7 +158,7 @@ class Towers:
         # Chunks of sentences of like length hold little padding.
         order = np.argsort([len(row) for row in rows], kind="stable")
         parts = []
-        with _evaluating(self.model):
+        with evaluating(self.model):
             for start in range(0, len(order), TEXT_CHUNK):
                 tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
                 parts.append(self.model.embed_texts(tokens.to(self.device)))
@@ -167,7 +167,7 @@ class Towers:
         return result
 
 
-class _evaluating:  # noqa: N801 (used as a context manager, like torch.no_grad)
+class evaluating:  # noqa: N801 (used as a context manager, like torch.no_grad)
     """Evaluation mode without gradients, and back."""
 
     def __init__(self, model: EmbeddingModel) -> None:

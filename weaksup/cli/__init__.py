@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "Report Recall@K in both directions.",
     "index": "Embed all images, to search in them.",
     "search": "Find the images that fit a sentence, or another image.",
+    "serve": "Search on a local page, with sentences and pictures.",
     "concepts": "Show the concept vocabulary, with counts.",
     "demo": "Run the whole job on generated pictures, offline.",
 }
