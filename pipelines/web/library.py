@@ -147,7 +147,7 @@ class Library:
             {
                 "box": [round(float(side), 5) for side in regions.boxes[n]],
                 "name": "whole image" if n == 0 else _name(store, regions.objects[n], named[n]),
-                "words": [store.attributes[w] for w in regions.attributes[n] if w >= 0],
+                "words": [store.attributes[w] for w in regions.attributes[n] if w >= 0 and n],
                 "class": _class(store, regions.classes[n]),
                 "score": float(regions.scores[n]),
                 "weight": float(seen.weights[n]),

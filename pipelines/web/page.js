@@ -29,6 +29,7 @@ async function search(working, request, { sentence = "", picture = null, name = 
     const found = await request();
     if (number !== state.asked) return; // a later search has overtaken this one
     state.sentence = sentence;
+    $("sentence").value = sentence;
     show(found, { picture, name });
   } catch (error) {
     if (number === state.asked) say(error.message, true);
@@ -67,6 +68,7 @@ function searchText(sentence) {
 function searchPicture(file) {
   if (!file) return;
   if (!file.type.startsWith("image/")) { say("That is no picture.", true); return; }
+  history.replaceState(null, "", " ");
   if (state.picture) URL.revokeObjectURL(state.picture);
   state.picture = URL.createObjectURL(file);
   search("Reading the picture…",

@@ -91,6 +91,8 @@ def _listen(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        # From here on a browser waits for its answer, and is not refused.
+        listening.listen()
     except OSError as error:
         listening.close()
         raise UsageError(
