@@ -5,7 +5,7 @@ import builtins
 import numpy as np
 import pytest
 
-from trainer.approximate import CENTRES, Approximate, available, choose_kind
+from trainer.approximate import LEAST_TRAINED, Approximate, available, choose_kind
 from weaksup.errors import DataError, MissingDependencyError, UsageError
 
 needs_faiss = pytest.mark.skipif(not available(), reason="faiss is not installed")
@@ -39,9 +39,17 @@ def test_the_nearest_are_among_the_candidates(rows, kind, tmp_path):
 
 
 @needs_faiss
+def test_fewer_images_than_channels():
+    rows = np.random.default_rng(0).normal(size=(LEAST_TRAINED, 2 * LEAST_TRAINED))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    index = Approximate.build(rows, kind="ivfpq")
+    assert all(place in index.candidates(rows[place], 20) for place in range(0, len(rows), 9))
+
+
+@needs_faiss
 def test_too_few_images_for_codes_and_a_damaged_file(rows, tmp_path):
-    with pytest.raises(UsageError, match="256 images or more, here are 255"):
-        Approximate.build(rows[: CENTRES - 1], kind="ivfpq")
+    with pytest.raises(UsageError, match="learns from 256 images or more, here are 255"):
+        Approximate.build(rows[: LEAST_TRAINED - 1], kind="ivfpq")
     (tmp_path / "x.faiss").write_bytes(b"rubbish")
     with pytest.raises(DataError, match=r"x\.faiss is damaged"):
         Approximate.read(tmp_path / "x.faiss")
