@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--kind", choices=KINDS, action="append")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of FAISS, to build with")
     arguments = parser.parse_args()
     try:
         import faiss
@@ -84,7 +84,9 @@ def main() -> None:
         images, queries = generate(Path(folder) / "images.npy", arguments.count)
         right, scores = right_answers(images, queries)
         means = ", ".join(f"{scores[:, place].mean():.2f}" for place in (0, 9, 99))
-        print(f"{arguments.count:,} images of width {WIDTH}, {arguments.threads} threads")
+        print(
+            f"{arguments.count:,} images of width {WIDTH}, built with {arguments.threads} threads"
+        )
         print(f"mean cosine of a query and its 1st, 10th and 100th image: {means}")
         print(
             "kind    build s   file MB   recall@10   ms a query: median   95th %   CPU", flush=True

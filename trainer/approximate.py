@@ -133,11 +133,16 @@ class Approximate:
         faiss = _faiss()
         if isinstance(self._index, faiss.IndexHNSW):
             settings = faiss.SearchParametersHNSW(efSearch=max(HNSW_SEARCH_EFFORT, count))
-            _, places = self._index.search(query[None], count, params=settings)
         else:
             inner = faiss.SearchParametersIVF(nprobe=PROBES)
             settings = faiss.SearchParametersPreTransform(index_params=inner)
+        threads = faiss.omp_get_max_threads()
+        # Threads that wait for one another cost more than a single query gains by them.
+        faiss.omp_set_num_threads(1)
+        try:
             _, places = self._index.search(query[None], count, params=settings)
+        finally:
+            faiss.omp_set_num_threads(threads)
         found: Int64 = places[0][places[0] >= 0]
         return found
 
