@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainer.fusion import IMAGES, TEXTS, fuse
+from trainer.fusion import IMAGES, SLACK, TEXTS, fuse
 
 
 class HubnessCorrection(nn.Module):
@@ -31,6 +31,9 @@ class HubnessCorrection(nn.Module):
         neighbours: of the bank that are averaged.
         weight: w; one half is the published correction.
     """
+
+    COLUMNS = 2 + SLACK
+    """How many an embedding has more when it is corrected."""
 
     image_bank: Tensor
     text_bank: Tensor
@@ -53,7 +56,7 @@ class HubnessCorrection(nn.Module):
             self.known[side] = len(rows)
 
     def correct(self, embeddings: Tensor, *, side: int) -> Tensor:
-        """(B, d) of length 1 -> (B, d + 4) of length 1.
+        """(B, d) of length 1 -> (B, d + COLUMNS) of length 1.
 
         Args:
             embeddings: of images or of sentences.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainer.encoders import Encoded, RegionEncoder, TextEncoder
-from trainer.fusion import IMAGES, TEXTS, fuse
+from trainer.fusion import IMAGES, SLACK, TEXTS, fuse
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
 from trainer.models.cca import CCA
@@ -58,6 +58,8 @@ class A3VSE(EmbeddingModel):
         feature_dropout: on the features and in the MLP.
         word_dropout: on the word embeddings.
     """
+
+    joint_slack = SLACK
 
     def __init__(
         self,

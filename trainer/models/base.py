@@ -35,11 +35,23 @@ class EmbeddingModel(nn.Module, ABC):
     hubness: HubnessCorrection | None
     """Set by ``build_model``; its banks are filled whenever the model is validated or saved."""
 
+    joint_slack: int = 0
+    """How many last columns of a joined embedding only complete its length."""
+
     def __init__(self) -> None:
         super().__init__()
         self.reads_evidence = False
         # No default of the class: it would hide the module from torch's own look-up.
         self.hubness = None
+
+    @property
+    def slack(self) -> int:
+        """How many last columns of an embedding say nothing of what it shows.
+
+        They complete its length or correct for hubness, and have no part in comparing images with
+        images or sentences with sentences.
+        """
+        return self.joint_slack + (0 if self.hubness is None else HubnessCorrection.COLUMNS)
 
     @abstractmethod
     def encode_images(self, regions: RegionInputs) -> Encoded:

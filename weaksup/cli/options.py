@@ -69,6 +69,26 @@ def workspace_option(function: F) -> F:
     )(cast(F, hinting))
 
 
+def run_option(function: F) -> F:
+    """``--run``."""
+    return click.option("--run", metavar="DIR", help="Run, or its name.  [default: the latest]")(
+        function
+    )
+
+
+def models_option(function: F) -> F:
+    """``--models``: where what read the images may lie, if the workspace does not know."""
+    return click.option(
+        "--models",
+        type=EXISTING,
+        multiple=True,
+        metavar="PATH",
+        help="Weights, labels and concept list of the detector, to read new pictures: files, or a "
+        "folder of them, recognised by content; may be repeated.  [default: where extract found "
+        "them]",
+    )(function)
+
+
 def captions_option(function: F) -> F:
     """``--captions``: given once, remembered after. The command remembers it, once it is good."""
     return click.option(
