@@ -10,12 +10,14 @@ from trainer.config import TrainConfig
 from trainer.data import TrainingData
 from trainer.evidence import sources
 from trainer.models.a3vse import A3VSE, Shares
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import RetrievalModel
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
+from trainer.models.scan import SCAN
 from trainer.models.vse_infty import VSEInfty
 from trainer.models.vsepp import VSEPP
 from trainer.objectives import AlignmentObjective, HingeObjective, Objective
+from trainer.similarity import CrossAttention
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Sizes:
         )
 
 
-def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
+def build_model(config: TrainConfig, sizes: Sizes) -> RetrievalModel:
     """The configured model, with fresh weights from torch's global generator."""
     if config.model == "cca":
         return build_cca(config, sizes)
@@ -63,6 +65,16 @@ def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
             word_size=config.text.word_size,
             dropout=config.text.dropout,
             region_drop=config.regions.region_drop,
+        )
+    if config.model == "scan":
+        return SCAN(
+            attention=CrossAttention(**config.scan.model_dump()),
+            feature_size=sizes.features,
+            vocabulary_size=sizes.words,
+            embed_size=config.embed_size,
+            word_size=config.text.word_size,
+            feature_dropout=config.regions.dropout,
+            word_dropout=config.text.dropout,
         )
     fusion = config.fusion
     return A3VSE(
@@ -105,7 +117,7 @@ def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Ob
         concept_weights: (V,) float32, what each concept counts in the overlap of two images.
     """
     loss = config.loss
-    if config.model in ("vsepp", "vse-infty"):
+    if config.model in ("vsepp", "vse-infty", "scan"):
         return HingeObjective(margin=loss.margin, warmup_epochs=loss.warmup_epochs)
     return AlignmentObjective(
         embed_size=config.embed_size,

@@ -10,7 +10,11 @@ from pydantic import Field, model_validator
 
 from trainer.settings import Layer, Section, combine, parse_overrides, read_toml
 
-ModelName = Literal["a3vse", "vsepp", "vse-infty", "cca"]
+Direction = Literal["t2i", "i2t"]
+Aggregation = Literal["avg", "lse"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
+ModelName = Literal["a3vse", "vsepp", "vse-infty", "scan", "cca"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 DEFAULT_MODEL: ModelName = "a3vse"
 
@@ -104,6 +108,23 @@ class SemanticsConfig(Section):
     )
 
 
+class ScanConfig(Section):
+    """The cross attention of scan."""
+
+    direction: Direction = Field(
+        default="t2i", description="look for words among regions (t2i), or the reverse (i2t)"
+    )
+    aggregation: Aggregation = Field(
+        default="avg", description="of what was found: the mean (avg), or a smooth maximum (lse)"
+    )
+    lambda_softmax: float = Field(
+        default=9.0, gt=0, description="inverse temperature of the attention"
+    )
+    lambda_lse: float = Field(
+        default=6.0, gt=0, description="the larger, the nearer is lse to the maximum"
+    )
+
+
 class CCAConfig(Section):
     """The closed-form baseline."""
 
@@ -168,6 +189,7 @@ class TrainConfig(Section):
     semantics: SemanticsConfig = SemanticsConfig()
     fusion: FusionConfig = FusionConfig()
     cca: CCAConfig = CCAConfig()
+    scan: ScanConfig = ScanConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
@@ -200,6 +222,8 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "a3vse": {},
     "vsepp": BASELINE,
     "vse-infty": BASELINE,
+    # Half the width: every pair of a word and a region costs a product of it.
+    "scan": {**BASELINE, "embed_size": 256},
     "cca": {},
 }
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.data import EvaluationSet
 from trainer.metrics import mean_metrics, recall_metrics, rsum
-from trainer.ranking import Ranks, rank_embeddings
+from trainer.ranking import Ranks, rank_embeddings, rank_scores
 from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore
 from weaksup.types import (
@@ -30,10 +30,16 @@ from weaksup.types import (
     Int64,
 )
 
+if TYPE_CHECKING:
+    from trainer.pairs import PairScores
+
 ProtocolName = Literal["auto", "full", "folds-1k"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
 FOLDS, FOLD_SIZE = 5, 1000
+
+# (n,) images, (c,) captions and (c,) the position among these images of each caption's own.
+Rank = Callable[[Int64, Int64, Int64], Ranks]
 
 
 class TwoTowers(Protocol):
@@ -44,6 +50,18 @@ class TwoTowers(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
         """(C, d) embeddings of sentences."""
+
+
+@runtime_checkable
+class PairTowers(Protocol):
+    """What may compare pair by pair, such as a run that was loaded."""
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether there are no embeddings."""
+
+    def pair_scores(self, store: RegionStore, indices: Int64, texts: Sequence[str]) -> PairScores:
+        """Scores of the images at (N,) positions of the store and C sentences."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +156,15 @@ def evaluate_images(
     *,
     protocol: ProtocolName = "auto",
 ) -> EvaluationResult:
-    """Embed images and their captions, and ``evaluate_embeddings`` of them."""
+    """Embed images and their captions, and ``evaluate_embeddings`` of them.
+
+    A model without embeddings scores every pair: ``evaluate_scores``.
+    """
     check_protocol(protocol, images=len(images))
     ranked = EvaluationSet.build(store, images)
+    if isinstance(towers, PairTowers) and towers.compares_pairs:
+        scores = towers.pair_scores(store, ranked.rows, ranked.captions)
+        return evaluate_scores(scores, ranked.caption_image, protocol=protocol)
     return evaluate_embeddings(
         towers.encode_images(store, ranked.rows),
         towers.encode_texts(ranked.captions),
@@ -185,35 +209,57 @@ def evaluate_embeddings(
         UsageError: if ``folds-1k`` is asked of another number of images than 5,000.
         DataError: if an embedding is not finite.
     """
-    check_protocol(protocol, images=len(np.asarray(images)))
     image_rows, text_rows = np.asarray(images), np.asarray(texts)
+
+    def rank(image: Int64, caption: Int64, owner: Int64) -> Ranks:
+        return rank_embeddings(image_rows[image], text_rows[caption], owner)
+
+    return _evaluate(rank, caption_image, images=len(image_rows), protocol=protocol)
+
+
+def evaluate_scores(
+    scores: PairScores, caption_image: npt.ArrayLike, *, protocol: ProtocolName = "auto"
+) -> EvaluationResult:
+    """The same for images and captions that are compared pair by pair.
+
+    Raises:
+        UsageError: if ``folds-1k`` is asked of another number of images than 5,000.
+        DataError: if a score is not a number.
+    """
+
+    def rank(image: Int64, caption: Int64, owner: Int64) -> Ranks:
+        return rank_scores(
+            lambda rows, columns: scores(image[rows], caption[columns]),
+            owner,
+            images=len(image),
+            image_class=scores.image_class[image],
+            caption_class=scores.caption_class[caption],
+        )
+
+    return _evaluate(rank, caption_image, images=len(scores.images), protocol=protocol)
+
+
+def _evaluate(
+    rank: Rank, caption_image: npt.ArrayLike, *, images: int, protocol: ProtocolName
+) -> EvaluationResult:
+    check_protocol(protocol, images=images)
     owner = np.asarray(caption_image, dtype=np.int64)
-    if protocol == "folds-1k":
-        folds = _ranked_folds(image_rows, text_rows, owner)
-    else:
-        folds = (rank_embeddings(image_rows, text_rows, owner),)
+    size = FOLD_SIZE if protocol == "folds-1k" else images
+    folds = []
+    for start in range(0, images, size):
+        inside = np.flatnonzero((owner >= start) & (owner < start + size))
+        folds.append(rank(np.arange(start, start + size), inside, owner[inside] - start))
     image_to_text = mean_metrics([recall_metrics(fold.image_to_text) for fold in folds])
     text_to_image = mean_metrics([recall_metrics(fold.text_to_image) for fold in folds])
     return EvaluationResult(
         image_to_text=image_to_text,
         text_to_image=text_to_image,
         rsum=rsum(image_to_text, text_to_image),
-        images=len(image_rows),
-        captions=len(text_rows),
+        images=images,
+        captions=len(owner),
         protocol="folds-1k" if protocol == "folds-1k" else "full",
-        folds=folds,
+        folds=tuple(folds),
     )
-
-
-def _ranked_folds(
-    images: npt.NDArray[Any], texts: npt.NDArray[Any], owner: npt.NDArray[np.int64]
-) -> tuple[Ranks, ...]:
-    result = []
-    for start in range(0, len(images), FOLD_SIZE):
-        inside = (owner >= start) & (owner < start + FOLD_SIZE)
-        fold = images[start : start + FOLD_SIZE]
-        result.append(rank_embeddings(fold, texts[inside], owner[inside] - start))
-    return tuple(result)
 
 
 def write_evaluation(path: Path, report: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ Letters: N images, C sentences, d embedding width.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,13 @@ from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
 from trainer.data import read_regions
 from trainer.evidence import read_evidence
-from trainer.models.base import EmbeddingModel
-from trainer.text import Vocabulary, pad
-from weaksup.errors import DataError
+from trainer.fragments import Fragments, FragmentTable
+from trainer.inputs import RegionInputs
+from trainer.models.base import EmbeddingModel, PairModel, RetrievalModel
+from trainer.pairs import PairScores
+from trainer.ranking import copies
+from trainer.text import TokenBatch, Vocabulary, pad
+from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore
 from weaksup.types import Float32, Int64, Provenance
 
@@ -121,7 +125,7 @@ class Towers:
     def __init__(
         self,
         *,
-        model: EmbeddingModel,
+        model: RetrievalModel,
         vocabulary: Vocabulary,
         device: torch.device,
         max_regions: int,
@@ -130,35 +134,98 @@ class Towers:
         self.device, self.max_regions = device, max_regions
 
     def encode_images(self, store: RegionStore, indices: Int64) -> Float32:
-        """(N, d) L2-normalised embeddings of the images at (N,) int64 positions of a store."""
-        parts = []
+        """(N, d) L2-normalised embeddings of the images at (N,) int64 positions of a store.
+
+        Raises:
+            UsageError: if the model has none.
+        """
+        model, parts = self._embedding_model(), []
         with _evaluating(self.model):
-            for start in range(0, len(indices), IMAGE_CHUNK):
-                rows = indices[start : start + IMAGE_CHUNK]
-                regions = read_regions(store, rows, max_regions=self.max_regions)
+            for rows, regions in self._image_batches(store, indices):
                 evidence = torch.from_numpy(read_evidence(store, rows)).to(self.device)
-                parts.append(self.model.embed_images(regions.to(self.device), evidence))
+                parts.append(model.embed_images(regions.to(self.device), evidence))
         return _stack(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
-        """(C, d) L2-normalised embeddings of sentences."""
-        rows = [self.vocabulary.encode(text) for text in texts]
-        # Chunks of sentences of like length hold little padding.
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        parts = []
+        """(C, d) L2-normalised embeddings of sentences.
+
+        Raises:
+            UsageError: if the model has none.
+        """
+        model = self._embedding_model()
+        order, batches = self._text_batches([self.vocabulary.encode(text) for text in texts])
         with _evaluating(self.model):
-            for start in range(0, len(order), TEXT_CHUNK):
-                tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
-                parts.append(self.model.embed_texts(tokens.to(self.device)))
-        result = _stack(parts)
+            result = _stack([model.embed_texts(tokens.to(self.device)) for tokens in batches])
         result[order] = result.copy()
         return result
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether the model has no embeddings: ``pair_scores`` is then all that it compares by."""
+        return isinstance(self.model, PairModel)
+
+    def pair_scores(self, store: RegionStore, indices: Int64, texts: Sequence[str]) -> PairScores:
+        """Scores of images and sentences by cross attention.
+
+        Args:
+            store: that the images are read from.
+            indices: (N,) int64 positions of images in it.
+            texts: C sentences.
+
+        Raises:
+            UsageError: if the model's regions and words lie in no common space.
+        """
+        attention = self.model.cross_attention
+        if attention is None:
+            raise UsageError(
+                "this model does not compare regions with words",
+                "train scan, or a3vse with a network tower, for what needs it",
+            )
+        contents: list[bytes] = []
+        images = []
+        rows = [self.vocabulary.encode(text) for text in texts]
+        order, batches = self._text_batches(rows)
+        with _evaluating(self.model):
+            for _, regions in self._image_batches(store, indices):
+                contents += _contents(regions)
+                images.append(Fragments.of(self.model.encode_images(regions.to(self.device))))
+            sentences = [
+                Fragments.of(self.model.encode_texts(tokens.to(self.device))) for tokens in batches
+            ]
+        return PairScores(
+            images=FragmentTable.of(images, torch.arange(len(indices))),
+            texts=FragmentTable.of(sentences, torch.from_numpy(order)),
+            image_class=copies(contents),
+            caption_class=copies(np.array(row).tobytes() for row in rows),
+            attention=attention,
+        )
+
+    def _embedding_model(self) -> EmbeddingModel:
+        if isinstance(self.model, EmbeddingModel):
+            return self.model
+        raise UsageError(
+            "this model compares images and sentences pair by pair: it has no embeddings",
+            "train a3vse, vsepp, vse-infty or cca for what needs them",
+        )
+
+    def _image_batches(
+        self, store: RegionStore, indices: Int64
+    ) -> Iterator[tuple[Int64, RegionInputs]]:
+        for start in range(0, len(indices), IMAGE_CHUNK):
+            rows = indices[start : start + IMAGE_CHUNK]
+            yield rows, read_regions(store, rows, max_regions=self.max_regions)
+
+    def _text_batches(self, rows: Sequence[list[int]]) -> tuple[Int64, Iterator[TokenBatch]]:
+        """Batches of sentences of like length, which hold little padding; and their order."""
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        chunks = (order[start : start + TEXT_CHUNK] for start in range(0, len(order), TEXT_CHUNK))
+        return order, (pad([rows[place] for place in chunk]) for chunk in chunks)
 
 
 class _evaluating:  # noqa: N801 (used as a context manager, like torch.no_grad)
     """Evaluation mode without gradients, and back."""
 
-    def __init__(self, model: EmbeddingModel) -> None:
+    def __init__(self, model: RetrievalModel) -> None:
         self.model, self.before = model, model.training
         self.no_grad = torch.no_grad()
 
@@ -169,6 +236,12 @@ class _evaluating:  # noqa: N801 (used as a context manager, like torch.no_grad)
     def __exit__(self, *error: Any) -> None:
         self.no_grad.__exit__(*error)
         self.model.train(self.before)
+
+
+def _contents(regions: RegionInputs) -> Iterator[bytes]:
+    """What distinguishes images: their features and boxes, without padding."""
+    for features, boxes, mask in zip(regions.features, regions.boxes, regions.mask, strict=True):
+        yield features[mask].numpy().tobytes() + boxes[mask].numpy().tobytes()
 
 
 def _stack(parts: Sequence[torch.Tensor]) -> Float32:
@@ -190,7 +263,7 @@ class Run(Towers):
         folder: Path,
         description: RunDescription,
         *,
-        model: EmbeddingModel,
+        model: RetrievalModel,
         vocabulary: Vocabulary,
         device: torch.device,
     ) -> None:

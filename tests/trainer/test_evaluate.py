@@ -5,9 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from trainer.evaluate import evaluate_embeddings, write_evaluation
+from trainer.evaluate import (
+    choose_split,
+    evaluate_embeddings,
+    evaluate_images,
+    evaluate_scores,
+    write_evaluation,
+)
 from trainer.metrics import recall_metrics, rsum
-from trainer.ranking import rank_embeddings
+from trainer.ranking import rank_embeddings, rank_scores
+from trainer.run import load_run
 from weaksup.errors import UsageError
 
 METRICS = {"R@1", "R@5", "R@10", "median_rank", "mean_rank"}
@@ -71,6 +78,46 @@ def test_folds_are_the_mean_of_five_sequential_thousands():
     assert result.protocol == "folds-1k"
     assert (result.images, result.captions, len(result.folds)) == (5000, len(owner), 5)
     assert result.rsum > evaluate_embeddings(rows, texts, owner).rsum
+
+
+class Matrix:
+    """Scores that are known, as PairScores gives them."""
+
+    def __init__(self, scores):
+        self.scores, self.images = scores, range(len(scores))
+        self.image_class, self.caption_class = map(np.arange, scores.shape)
+
+    def __call__(self, images, captions):
+        return self.scores[np.ix_(images, captions)]
+
+
+@pytest.mark.parametrize(("images", "protocol"), [(30, "auto"), (5000, "folds-1k")])
+def test_scores_are_evaluated_as_embeddings_are(images, protocol):
+    rows, texts, owner = gallery(images, width=4)
+    found = evaluate_scores(Matrix(rows @ texts.T), owner, protocol=protocol)
+    expected = evaluate_embeddings(rows, texts, owner, protocol=protocol)
+    one, other = (result.report(split="", model="", run="") for result in (found, expected))
+    assert one == other
+
+
+def test_a_model_that_compares_pairs_is_ranked_by_its_pairs(world, tiny, tmp_path):
+    world.train(tiny("scan", epochs=1), tmp_path / "scan")
+    run, store = load_run(tmp_path / "scan"), world.store()
+    images = choose_split(world.corpus(), store, "val").images
+    result = evaluate_images(run, store, images)
+    captions = [caption for image in images for caption in image.captions]
+    owner = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+    scores = run.pair_scores(store, np.array([store.index(i.id) for i in images]), captions)
+    expected = rank_scores(
+        lambda rows, columns: scores(rows, columns),
+        owner,
+        images=len(images),
+        image_class=scores.image_class,
+        caption_class=scores.caption_class,
+    )
+    assert result.folds[0].text_to_image.tolist() == expected.text_to_image.tolist()
+    assert result.folds[0].image_to_text.tolist() == expected.image_to_text.tolist()
+    assert (result.images, result.captions) == (len(images), len(captions))
 
 
 @pytest.mark.parametrize("images", [1000, 5001])

@@ -215,7 +215,7 @@ def whole_run(world, config, folder):
     return files(folder), (folder / "metrics.jsonl").read_text(), result
 
 
-@pytest.mark.parametrize("model", ["a3vse", "vse-infty"])
+@pytest.mark.parametrize("model", ["a3vse", "vse-infty", "scan"])
 @pytest.mark.parametrize("step", [1, 5, 6, 9], ids=lambda step: f"step {step}")
 def test_an_interrupted_run_goes_on_exactly(world, tiny, tmp_path, model, step):
     config = tiny(model, **LONG, **(ALL_TERMS if model == "a3vse" else {}))
