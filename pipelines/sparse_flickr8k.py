@@ -65,6 +65,7 @@ class Variant:
 VARIANTS = (
     Variant("cca", "cca"),
     Variant("vse-infty", "vse-infty"),
+    Variant("scan", "scan"),
     Variant("a3vse", "a3vse"),
     Variant("a3vse, gold pairs only", "a3vse", settings=GOLD_ONLY),
     Variant("a3vse, no concept tower", "a3vse", settings=(("fusion.concepts", "0"),)),

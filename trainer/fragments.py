@@ -21,13 +21,10 @@ class Fragments:
 
     Attributes:
         values: (B, L, d) float32, each of length 1; 0 where there is none.
-        weights: (B, L) float32, what each counts; they sum to 1 in a row, and are 0 where there
-            is none.
         mask: (B, L) bool, at least one true a row.
     """
 
     values: Tensor
-    weights: Tensor
     mask: Tensor
 
     @classmethod
@@ -35,7 +32,7 @@ class Fragments:
         """What an encoder gave, brought to length 1."""
         mask = encoded.mask.unsqueeze(-1)
         values = F.normalize(encoded.fragments.float(), dim=-1).masked_fill(~mask, 0)
-        return cls(values, encoded.weights.float() * encoded.mask, encoded.mask)
+        return cls(values, encoded.mask)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -48,9 +45,7 @@ class Fragments:
 
     def take(self, rows: Tensor, *, length: int) -> Fragments:
         """Some rows, (n,) int64, cut to a length that holds all their fragments."""
-        return Fragments(
-            self.values[rows, :length], self.weights[rows, :length], self.mask[rows, :length]
-        )
+        return Fragments(self.values[rows, :length], self.mask[rows, :length])
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,11 @@ class FragmentTable:
 
     Attributes:
         values: (M, d) float32, each of length 1.
-        weights: (M,) float32.
         starts: (N,) int64, the first fragment of each item.
         counts: (N,) int64, how many it has.
     """
 
     values: Tensor
-    weights: Tensor
     starts: Tensor
     counts: Tensor
 
@@ -77,11 +70,11 @@ class FragmentTable:
             batches: one or more, of N items in all.
             order: (N,) int64: the k-th item of the batches is item ``order[k]`` of the table.
         """
-        parts = [(b.values[b.mask], b.weights[b.mask], b.mask.sum(1)) for b in batches]
-        values, weights, counts = (torch.cat(part) for part in zip(*parts, strict=True))
+        parts = [(b.values[b.mask], b.mask.sum(1)) for b in batches]
+        values, counts = (torch.cat(part) for part in zip(*parts, strict=True))
         starts = counts.cumsum(0) - counts
         inverse = torch.argsort(order.to(counts.device))
-        return cls(values, weights, starts[inverse], counts[inverse])
+        return cls(values, starts[inverse], counts[inverse])
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -92,4 +85,4 @@ class FragmentTable:
         places = torch.arange(int(counts.max()), device=counts.device)
         mask = places < counts.unsqueeze(1)
         rows = (self.starts[items].unsqueeze(1) + places) * mask
-        return Fragments(self.values[rows] * mask.unsqueeze(-1), self.weights[rows] * mask, mask)
+        return Fragments(self.values[rows] * mask.unsqueeze(-1), mask)

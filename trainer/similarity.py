@@ -34,8 +34,7 @@ class CrossAttention:
 
     Attributes:
         direction: t2i looks for words among regions, i2t for regions among words.
-        aggregation: of the queries' fragments: the mean by their weights (avg), or a smooth
-            maximum (lse) that takes no weights.
+        aggregation: of the queries' fragments: the mean (avg), or a smooth maximum (lse).
         lambda_softmax: inverse temperature of the attention.
         lambda_lse: the larger, the nearer is lse to the maximum.
     """
@@ -60,7 +59,7 @@ class CrossAttention:
         context, query = (images, texts) if self.direction == "t2i" else (texts, images)
         cosines = context.values @ query.values.mT
         relevance = self._relevance(cosines.unsqueeze(2), context.values, context.mask)
-        return self._aggregate(relevance, query.weights[:, None], query.mask[:, None]).squeeze(1)
+        return self._aggregate(relevance, query.mask[:, None]).squeeze(1)
 
     def _in_tiles(self, contexts: Fragments, queries: Fragments) -> Tensor:
         rows, columns = contexts.ends.argsort(), queries.ends.argsort()
@@ -72,7 +71,7 @@ class CrossAttention:
             column = []
             for some, own_length in _chunks(contexts.ends, rows, size):
                 context = contexts.take(some, length=own_length)
-                tile = (context.values, context.mask, query.values, query.weights, query.mask)
+                tile = (context.values, context.mask, query.values, query.mask)
                 if torch.is_grad_enabled():
                     score = checkpoint(
                         self._tile, *tile, use_reentrant=False, preserve_rng_state=False
@@ -84,13 +83,13 @@ class CrossAttention:
         return torch.cat(parts, 1)[rows.argsort()][:, columns.argsort()]
 
     def _tile(
-        self, context: Tensor, context_mask: Tensor, query: Tensor, weights: Tensor, mask: Tensor
+        self, context: Tensor, context_mask: Tensor, query: Tensor, query_mask: Tensor
     ) -> Tensor:
-        """(n, K, d), (n, K), (q, L, d), (q, L), (q, L) -> (n, q)."""
+        """(n, K, d), (n, K), (q, L, d), (q, L) -> (n, q)."""
         n, k, d = context.shape
         products = context.reshape(-1, d) @ query.reshape(-1, d).T
         cosines = products.view(n, k, *query.shape[:2])
-        return self._aggregate(self._relevance(cosines, context, context_mask), weights, mask)
+        return self._aggregate(self._relevance(cosines, context, context_mask), query_mask)
 
     def _relevance(self, cosines: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """The cosine of each fragment of the queries and what it attends to.
@@ -115,10 +114,10 @@ class CrossAttention:
         squared = (flat * ((context @ context.mT) @ flat)).sum(1).view_as(product)
         return product / squared.clamp_min(EPSILON).sqrt()
 
-    def _aggregate(self, relevance: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
-        """(n, q, L) over L."""
+    def _aggregate(self, relevance: Tensor, mask: Tensor) -> Tensor:
+        """(n, q, L) over the L fragments that there are."""
         if self.aggregation == "avg":
-            return (relevance * weights).sum(-1)
+            return (relevance * mask).sum(-1) / mask.sum(-1)
         exponents = (self.lambda_lse * relevance).masked_fill(~mask, -torch.inf)
         return exponents.logsumexp(-1) / self.lambda_lse
 

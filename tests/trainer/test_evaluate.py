@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from trainer.evaluate import (
 )
 from trainer.metrics import recall_metrics, rsum
 from trainer.ranking import rank_embeddings, rank_scores
+from trainer.reranking import RerankOptions, rerank
 from trainer.run import load_run
 from weaksup.errors import UsageError
 
@@ -118,6 +120,53 @@ def test_a_model_that_compares_pairs_is_ranked_by_its_pairs(world, tiny, tmp_pat
     assert result.folds[0].text_to_image.tolist() == expected.text_to_image.tolist()
     assert result.folds[0].image_to_text.tolist() == expected.image_to_text.tolist()
     assert (result.images, result.captions) == (len(images), len(captions))
+
+
+@pytest.fixture
+def a3vse(world, tiny, tmp_path):
+    world.train(tiny("a3vse", epochs=1), tmp_path / "a3vse")
+    return load_run(tmp_path / "a3vse")
+
+
+def test_the_top_of_every_list_is_re_ranked_by_cross_attention(world, a3vse):
+    store, options = world.store(), RerankOptions(top=3, weight=0.7)
+    images = choose_split(world.corpus(), store, "val").images
+    plain = evaluate_images(a3vse, store, images)
+    result = evaluate_images(a3vse, store, images, rerank_options=options)
+    assert replace(result, rerank=None).report(split="", model="", run="") == plain.report(
+        split="", model="", run=""
+    )
+    captions = [caption for image in images for caption in image.captions]
+    owner = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+    rows = np.array([store.index(image.id) for image in images])
+    scores = a3vse.pair_scores(store, rows, captions)
+    whole = scores(np.arange(len(images)), np.arange(len(captions)))
+    expected = rerank(
+        a3vse.encode_images(store, rows),
+        a3vse.encode_texts(captions),
+        owner,
+        second=lambda i, c: whole[i, c],
+        top=3,
+        weight=0.7,
+    )
+    found = result.rerank
+    assert found.folds[0].text_to_image.tolist() == expected.ranks.text_to_image.tolist()
+    assert found.folds[0].image_to_text.tolist() == expected.ranks.image_to_text.tolist()
+    assert found.gain == found.rsum - plain.rsum
+    assert found.pairs == expected.pairs
+    report = result.report(split="val", model="a3vse", run="a3vse")["rerank"]
+    assert (report["top"], report["weight"], report["rsum"]) == (3, 0.7, found.rsum)
+    assert report["queries_per_second"] == (len(images) + len(captions)) / report["seconds"]
+
+
+@pytest.mark.parametrize("name", ["cca", "vsepp", "scan"])
+def test_models_that_have_nothing_to_re_rank_by_say_so(world, tiny, tmp_path, name):
+    world.train(tiny(name, epochs=1), tmp_path / name)
+    run, store = load_run(tmp_path / name), world.store()
+    images = choose_split(world.corpus(), store, "val").images
+    message = "nothing is left to re-rank" if name == "scan" else "does not compare regions"
+    with pytest.raises(UsageError, match=message):
+        evaluate_images(run, store, images, rerank_options=RerankOptions(top=3))
 
 
 @pytest.mark.parametrize("images", [1000, 5001])

@@ -19,8 +19,6 @@ def test_fragments_have_length_one_and_padding_is_nothing():
     found = Fragments.of(given)
     lengths = found.values.norm(dim=-1)
     torch.testing.assert_close(lengths, given.mask.float())
-    assert found.weights[~given.mask].eq(0).all()
-    assert torch.equal(found.weights[given.mask], given.weights[given.mask])
     assert found.ends.tolist() == [3, 1]
     # They point where they pointed.
     products = (found.values * given.fragments).sum(-1)[given.mask]
@@ -47,7 +45,5 @@ def test_a_table_gives_back_what_was_packed_in_any_order():
     for row, (batch, place) in enumerate(((first, 0), (second, 1), (first, 0))):
         mask, own = found.mask[row], batch.mask[place]
         assert torch.equal(found.values[row][mask], batch.values[place][own])
-        assert torch.equal(found.weights[row][mask], batch.weights[place][own])
         assert found.values[row][~mask].eq(0).all()
-        assert found.weights[row][~mask].eq(0).all()
     assert table.padded(torch.tensor([0])).mask.shape == (1, 1)

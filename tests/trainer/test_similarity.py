@@ -24,11 +24,10 @@ def dot(one, other):
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
-def naive(attention, image, text, image_weights, text_weights):
+def naive(attention, image, text):
     """The score of one image and one text: lists of fragments, without padding."""
     words_ask = attention.direction == "t2i"
     queries, contexts = (text, image) if words_ask else (image, text)
-    weights = text_weights if words_ask else image_weights
     cosine = [[dot(q, c) for c in contexts] for q in queries]
     leaky = [[max(0, s) + 0.1 * min(0, s) for s in row] for row in cosine]
     lengths = [math.sqrt(sum(row[k] ** 2 for row in leaky)) for k in range(len(contexts))]
@@ -44,7 +43,7 @@ def naive(attention, image, text, image_weights, text_weights):
         ]
         relevance.append(dot(query, unit(attended)))
     if attention.aggregation == "avg":
-        return sum(w * r for w, r in zip(weights, relevance, strict=True))
+        return sum(relevance) / len(relevance)
     total = sum(math.exp(attention.lambda_lse * r) for r in relevance)
     return math.log(total) / attention.lambda_lse
 
@@ -53,14 +52,12 @@ def fragments(*counts, seed, padding=0):
     generator = torch.Generator().manual_seed(seed)
     mask = torch.arange(max(counts) + padding) < torch.tensor(counts).unsqueeze(1)
     values = torch.randn(*mask.shape, WIDTH, generator=generator)
-    weights = torch.rand(mask.shape, generator=generator) * mask
     values = torch.nn.functional.normalize(values, dim=-1) * mask.unsqueeze(-1)
-    return Fragments(values, weights / weights.sum(1, keepdim=True), mask)
+    return Fragments(values, mask)
 
 
 def rows(side):
-    for values, weights, mask in zip(side.values, side.weights, side.mask, strict=True):
-        yield values[mask].tolist(), weights[mask].tolist()
+    return [values[mask].tolist() for values, mask in zip(side.values, side.mask, strict=True)]
 
 
 def make(direction="t2i", aggregation="avg"):
@@ -80,10 +77,7 @@ def test_scores_equal_the_loop_whatever_the_tiles(direction, aggregation, chunk,
     monkeypatch.setattr(similarity, "TILE", tile)
     monkeypatch.setattr(similarity, "QUERY_CHUNK", chunk)
     attention = make(direction, aggregation)
-    expected = [
-        [naive(attention, image, text, weights, others) for text, others in rows(TEXTS)]
-        for image, weights in rows(IMAGES)
-    ]
+    expected = [[naive(attention, image, text) for text in rows(TEXTS)] for image in rows(IMAGES)]
     with torch.no_grad():
         found = attention.scores(IMAGES, TEXTS)
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-5)
@@ -106,7 +100,7 @@ def test_padding_changes_nothing(direction):
     grown = Fragments(
         *(
             torch.nn.functional.pad(part, (0, 0, 0, 2) if part.dim() == 3 else (0, 2))
-            for part in (padded.values, padded.weights, padded.mask)
+            for part in (padded.values, padded.mask)
         )
     )
     with torch.no_grad():
@@ -124,10 +118,7 @@ def test_gradients_equal_those_of_finite_differences(direction, aggregation, til
     attention = make(direction, aggregation)
 
     def score(images, texts):
-        return attention.scores(
-            Fragments(images, IMAGES.weights.double(), IMAGES.mask),
-            Fragments(texts, TEXTS.weights.double(), TEXTS.mask),
-        )
+        return attention.scores(Fragments(images, IMAGES.mask), Fragments(texts, TEXTS.mask))
 
     # Padding is 0 and stays 0: a step there would make a fragment of it.
     values = [side.values.double() for side in (IMAGES, TEXTS)]
@@ -141,8 +132,8 @@ def test_gradients_equal_those_of_finite_differences(direction, aggregation, til
 def test_a_word_attends_to_the_region_that_it_names():
     # Two orthogonal regions: each word finds its own and is wholly like it.
     eye = torch.eye(WIDTH)
-    image = Fragments(eye[None, :2], torch.full((1, 2), 0.5), torch.ones(1, 2).bool())
+    image = Fragments(eye[None, :2], torch.ones(1, 2).bool())
     attention = CrossAttention("t2i", "avg", lambda_softmax=50.0, lambda_lse=1.0)
     for words, expected in (((0, 1), 1.0), ((0, 0), 1.0), ((0, 2), 0.5), ((3, 4), 0.0)):
-        text = Fragments(eye[None, list(words)], torch.full((1, 2), 0.5), torch.ones(1, 2).bool())
+        text = Fragments(eye[None, list(words)], torch.ones(1, 2).bool())
         assert float(attention.paired(image, text)) == pytest.approx(expected, abs=1e-4)

@@ -27,7 +27,6 @@ def test_the_configured_attention_compares(build, make_regions, sentences, direc
                 one, other = (
                     Fragments(
                         torch.nn.functional.normalize(side.fragments[place][mask], dim=-1)[None],
-                        torch.full((1, int(mask.sum())), 1 / int(mask.sum())),
                         torch.ones(1, int(mask.sum())).bool(),
                     )
                     for side, place, mask in ((images, row, regions), (texts, column, words))
