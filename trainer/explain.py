@@ -18,7 +18,7 @@ from trainer.evidence import read_evidence
 from trainer.fusion import IMAGES, TEXTS
 from trainer.hubness import HubnessCorrection
 from trainer.models.a3vse import A3VSE
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import EmbeddingModel, evaluating
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
 from trainer.models.vsepp import VSEPP
@@ -130,7 +130,9 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
 
     Raises:
         DataError: if the image was unreadable, so that the store has no regions of it.
+        UsageError: if the model has no embeddings.
     """
+    model = run.embedding_model()
     if store.status[index] == STATUS_UNREADABLE:
         raise DataError(f"the image {store.ids[index]} has no regions: it could not be read")
     rows: Int64 = np.array([index], dtype=np.int64)
@@ -138,8 +140,7 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
     ids = run.vocabulary.encode(sentence)
     tokens = pad([ids]).to(run.device)
     evidence = torch.from_numpy(read_evidence(store, rows)).to(run.device)
-    model = run.model.eval()
-    with torch.no_grad():
+    with evaluating(model):
         images, texts = model.encode_images(regions), model.encode_texts(tokens)
         vectors = model.embed_images(regions, evidence), model.embed_texts(tokens)
         network = _cosine(images.pooled, texts.pooled)

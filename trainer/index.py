@@ -266,7 +266,7 @@ def _assembled(
             approximate.add(images[len(grown) :])
         else:
             approximate = Approximate.build(images, kind=kind)
-    slack = run.model.slack
+    slack = run.embedding_model().slack
     return Index(
         kind=kind,
         ids=ids,

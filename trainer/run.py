@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +21,19 @@ from pydantic import ValidationError
 from trainer.build import Sizes, build_model
 from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
-from trainer.data import read_images
+from trainer.data import read_images, read_regions
 from trainer.evidence import sources
+from trainer.fragments import Fragments, FragmentTable
 from trainer.index import Index, build_index, has_index, open_index, readable
-from trainer.models.base import EmbeddingModel, evaluating
+from trainer.inputs import RegionInputs
+from trainer.models.base import EmbeddingModel, PairModel, RetrievalModel, evaluating
+from trainer.pairs import PairScores
+from trainer.ranking import copies
 from trainer.search import CaptionHit, Hit
-from trainer.text import Vocabulary, pad
-from weaksup.errors import DataError
+from trainer.text import TokenBatch, Vocabulary, pad
+from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore, open_store
-from weaksup.types import Float32, Provenance
+from weaksup.types import Float32, Int64, Provenance
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.json"
 FORMAT, VERSION = "weaksup.run", 1
@@ -126,7 +130,7 @@ class Towers:
     def __init__(
         self,
         *,
-        model: EmbeddingModel,
+        model: RetrievalModel,
         vocabulary: Vocabulary,
         device: torch.device,
         max_regions: int,
@@ -141,35 +145,109 @@ class Towers:
             store: made like the run's own (:meth:`Run.check_store`).
             indices: (N,) integers, positions of images; by default those of all images that could
                 be read, in the store's order.
+
+        Raises:
+            UsageError: if the model has none.
         """
         chosen = readable(store) if indices is None else np.asarray(indices, dtype=np.int64)
-        parts = []
-        with evaluating(self.model):
+        model, parts = self.embedding_model(), []
+        with evaluating(model):
             for start in range(0, len(chosen), IMAGE_CHUNK):
-                rows = chosen[start : start + IMAGE_CHUNK]
                 images = read_images(
                     store,
-                    rows,
+                    chosen[start : start + IMAGE_CHUNK],
                     max_regions=self.max_regions,
-                    evidence=self.model.reads_evidence,
+                    evidence=model.reads_evidence,
                     device=self.device,
                 )
-                parts.append(self.model.embed_images(*images))
+                parts.append(model.embed_images(*images))
         return _stack(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
-        """(C, d) float32 L2-normalised embeddings of sentences."""
-        rows = [self.vocabulary.encode(text) for text in texts]
-        # Chunks of sentences of like length hold little padding.
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        parts = []
-        with evaluating(self.model):
-            for start in range(0, len(order), TEXT_CHUNK):
-                tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
-                parts.append(self.model.embed_texts(tokens.to(self.device)))
-        result = _stack(parts)
+        """(C, d) float32 L2-normalised embeddings of sentences.
+
+        Raises:
+            UsageError: if the model has none.
+        """
+        model = self.embedding_model()
+        order, batches = self._text_batches([self.vocabulary.encode(text) for text in texts])
+        with evaluating(model):
+            result = _stack([model.embed_texts(tokens.to(self.device)) for tokens in batches])
         result[order] = result.copy()
         return result
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether the model has no embeddings: ``pair_scores`` is then all that it compares by."""
+        return isinstance(self.model, PairModel)
+
+    def pair_scores(self, store: RegionStore, indices: Int64, texts: Sequence[str]) -> PairScores:
+        """Scores of images and sentences by cross attention.
+
+        Args:
+            store: that the images are read from.
+            indices: (N,) int64 positions of images in it.
+            texts: C sentences.
+
+        Raises:
+            UsageError: if the model's regions and words lie in no common space.
+        """
+        attention = self.model.cross_attention
+        if attention is None:
+            raise UsageError(
+                "this model does not compare regions with words",
+                "train scan, or a3vse with a network tower, for what needs it",
+            )
+        contents: list[bytes] = []
+        images = []
+        rows = [self.vocabulary.encode(text) for text in texts]
+        order, batches = self._text_batches(rows)
+        with evaluating(self.model):
+            for _, regions in self._image_batches(store, indices):
+                contents += _contents(regions)
+                images.append(Fragments.of(self.model.encode_images(regions.to(self.device))))
+            sentences = [
+                Fragments.of(self.model.encode_texts(tokens.to(self.device))) for tokens in batches
+            ]
+        return PairScores(
+            images=FragmentTable.of(images, torch.arange(len(indices))),
+            texts=FragmentTable.of(sentences, torch.from_numpy(order)),
+            image_class=copies(contents),
+            caption_class=copies(np.array(row).tobytes() for row in rows),
+            attention=attention,
+        )
+
+    def embedding_model(self) -> EmbeddingModel:
+        """The model, if it has embeddings.
+
+        Raises:
+            UsageError: if it compares pair by pair.
+        """
+        if isinstance(self.model, EmbeddingModel):
+            return self.model
+        raise UsageError(
+            "this model compares images and sentences pair by pair: it has no embeddings",
+            "train a3vse, vsepp, vse-infty or cca for what needs them",
+        )
+
+    def _image_batches(
+        self, store: RegionStore, indices: Int64
+    ) -> Iterator[tuple[Int64, RegionInputs]]:
+        for start in range(0, len(indices), IMAGE_CHUNK):
+            rows = indices[start : start + IMAGE_CHUNK]
+            yield rows, read_regions(store, rows, max_regions=self.max_regions)
+
+    def _text_batches(self, rows: Sequence[list[int]]) -> tuple[Int64, Iterator[TokenBatch]]:
+        """Batches of sentences of like length, which hold little padding; and their order."""
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        chunks = (order[start : start + TEXT_CHUNK] for start in range(0, len(order), TEXT_CHUNK))
+        return order, (pad([rows[place] for place in chunk]) for chunk in chunks)
+
+
+def _contents(regions: RegionInputs) -> Iterator[bytes]:
+    """What distinguishes images: their features and boxes, without padding."""
+    for features, boxes, mask in zip(regions.features, regions.boxes, regions.mask, strict=True):
+        yield features[mask].numpy().tobytes() + boxes[mask].numpy().tobytes()
 
 
 def _stack(parts: Sequence[torch.Tensor]) -> Float32:
@@ -198,7 +276,7 @@ class Run(Towers):
         folder: Path,
         description: RunDescription,
         *,
-        model: EmbeddingModel,
+        model: RetrievalModel,
         vocabulary: Vocabulary,
         device: torch.device,
     ) -> None:
