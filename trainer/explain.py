@@ -188,8 +188,8 @@ def _corrected(
     share = -hubness.weight / total
     return [
         *(replace(part, share=part.share / total) for part in parts),
-        Part("image is near to many", share, float(hubness.nearness(image, side=IMAGES)[0])),
-        Part("sentence is near to many", share, float(hubness.nearness(text, side=TEXTS)[0])),
+        Part("image's hubness", share, float(hubness.nearness(image, side=IMAGES)[0])),
+        Part("sentence's hubness", share, float(hubness.nearness(text, side=TEXTS)[0])),
     ]
 
 

@@ -70,7 +70,7 @@ def test_evidence_is_what_the_store_says_of_the_image(trained):
 def test_towers_without_a_share_are_not_told(trained):
     run, store = trained("a3vse", fusion__concepts=0)
     found = explain(run, store, 0, "a cat", top=5)
-    hubness = ["image is near to many", "sentence is near to many"]
+    hubness = ["image's hubness", "sentence's hubness"]
     assert [part.name for part in found.parts] == ["network", "linear", *hubness]
     assert found.evidence == ()
 
