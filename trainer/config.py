@@ -147,21 +147,21 @@ class CCAConfig(Section):
 class FusionConfig(Section):
     """What the towers of a3vse count in its similarity; a share of 0 leaves a tower out."""
 
-    network: float = Field(default=0.2, ge=0, description="share of the attentive network")
+    network: float = Field(default=0.15, ge=0, description="share of the attentive network")
     linear: float = Field(default=0.5, ge=0, description="share of the closed-form linear tower")
-    concepts: float = Field(default=0.3, ge=0, description="share of the concept tower")
+    concepts: float = Field(default=0.35, ge=0, description="share of the concept tower")
     concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
 
 
 class HubnessConfig(Section):
     """The correction of similarities for what is near to everything."""
 
-    weight: float = Field(default=0.5, ge=0, le=2, description="of the correction; 0 leaves it out")
+    weight: float = Field(default=0.6, ge=0, le=2, description="of the correction; 0 leaves it out")
     neighbours: int = Field(
-        default=30, ge=1, description="nearest of the other modality that are averaged"
+        default=50, ge=1, description="nearest of the other modality that are averaged"
     )
     bank: int = Field(
-        default=2048,
+        default=4096,
         ge=1,
         description="training images, and kept captions, that are remembered, at most",
     )

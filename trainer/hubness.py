@@ -29,7 +29,7 @@ class HubnessCorrection(nn.Module):
         width: d.
         bank: K, at most so many images and so many sentences are remembered.
         neighbours: of the bank that are averaged.
-        weight: w; one half is the published correction.
+        weight: w; the published correction has one half.
     """
 
     COLUMNS = 2 + SLACK

@@ -65,7 +65,7 @@ def test_a_tower_without_a_share_is_left_out(build, make_regions, sentences):
 def test_what_is_searched_is_what_is_joined_corrected_for_hubness(
     build, make_regions, sentences, shares
 ):
-    model = build("a3vse", **shares)
+    model = build("a3vse", **shares, hubness__weight=0.5)
     regions, evidence = make_regions(3, 1, 4, 2), torch.rand(4, 5)
     with torch.no_grad():
         images, texts = model.join_images(regions, evidence), model.join_texts(sentences)
