@@ -9,6 +9,7 @@ import click
 from weaksup.cli.options import (
     EXISTING,
     in_workspace,
+    regions_option,
     resolve_captions,
     stderr,
     stdout,
@@ -39,12 +40,7 @@ from weaksup.workspace import Workspace
     help="Keep the figures and ranks of what is done, and delete its weights.",
 )
 @click.option("--no-plots", is_flag=True, help="Draw no plots; they need matplotlib.")
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the workspace's]",
-)
+@regions_option(default="the workspace's")
 @click.option(
     "--captions",
     type=EXISTING,

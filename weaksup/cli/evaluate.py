@@ -15,6 +15,8 @@ from weaksup.cli.json_file import json_option, write_json
 from weaksup.cli.options import (
     EXISTING,
     in_workspace,
+    regions_option,
+    run_option,
     stderr,
     stdout,
     workspace_option,
@@ -33,13 +35,8 @@ COCO_5K = 5000
 
 
 @click.command("evaluate")
-@click.option("--run", metavar="DIR", help="Run to evaluate, or its name.  [default: the latest]")
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the one that the run was trained on]",
-)
+@run_option
+@regions_option(default="the one that the run was trained on")
 @click.option(
     "--captions",
     type=EXISTING,

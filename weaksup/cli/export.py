@@ -13,6 +13,7 @@ from rich.table import Table
 from weaksup.cli.options import (
     EXISTING,
     progress,
+    regions_option,
     resolve_captions,
     stderr,
     stdout,
@@ -45,12 +46,7 @@ FORMATS = ("precomp",)
     metavar="DIR",
     help="Folder to write.",
 )
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the workspace's]",
-)
+@regions_option(default="the workspace's")
 @click.option(
     "--captions",
     type=EXISTING,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from weaksup.cli.options import (
-    EXISTING,
     in_workspace,
     progress,
+    regions_option,
     run_option,
     stderr,
     stdout,
@@ -33,12 +33,7 @@ AUTO = "auto"
 
 @click.command("index")
 @run_option
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the one that the run was trained on]",
-)
+@regions_option(default="the one that the run was trained on")
 @click.option(
     "--kind",
     type=click.Choice([AUTO, "exact", "hnsw", "ivfpq"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from weaksup.cli.json_file import json_option, write_json
-from weaksup.cli.options import EXISTING, in_workspace, stdout, workspace_option
+from weaksup.cli.options import in_workspace, regions_option, stdout, workspace_option
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.cli.show_image import show_image
 from weaksup.cli.show_run import show_run
@@ -26,12 +26,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 @click.command("inspect")
 @click.option("--run", metavar="DIR", help="Also show this run: its folder, or its name.")
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the run's, or the workspace's]",
-)
+@regions_option(default="the run's, or the workspace's")
 @click.option("--image", metavar="ID", help="Show this image instead, by its id in the store.")
 @click.option(
     "--picture",

@@ -76,6 +76,16 @@ def run_option(function: F) -> F:
     )
 
 
+def regions_option(*, default: str) -> Callable[[F], F]:
+    """``--regions``: a store other than the one that is described as the default."""
+    return click.option(
+        "--regions",
+        type=EXISTING,
+        metavar="FILE",
+        help=f"Region store, or folder of shards.  [default: {default}]",
+    )
+
+
 def models_option(function: F) -> F:
     """``--models``: where what read the images may lie, if the workspace does not know."""
     return click.option(

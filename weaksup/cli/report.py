@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from weaksup.cli.options import EXISTING, in_workspace, stderr, stdout, workspace_option
+from weaksup.cli.options import (
+    EXISTING,
+    in_workspace,
+    regions_option,
+    run_option,
+    stderr,
+    stdout,
+    workspace_option,
+)
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
@@ -15,7 +23,7 @@ from weaksup.workspace import Workspace
 
 
 @click.command("report")
-@click.option("--run", metavar="DIR", help="Run to report on, or its name.  [default: the latest]")
+@run_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -23,12 +31,7 @@ from weaksup.workspace import Workspace
     help="Where to write it.  [default: report.html in the run's folder]",
 )
 @click.option("--split", type=click.Choice(SPLITS), default=TEST, show_default=True)
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the one that the run was trained on]",
-)
+@regions_option(default="the one that the run was trained on")
 @click.option(
     "--captions",
     type=EXISTING,

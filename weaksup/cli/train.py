@@ -15,6 +15,7 @@ from weaksup.cli.options import (
     captions_option,
     in_workspace,
     parse_assignments,
+    regions_option,
     resolve_captions,
     stderr,
     stdout,
@@ -50,12 +51,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same as --set seed=N.")
 @click.option("--name", help="Name of the run's folder.  [default: the model's name]")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run of that name.")
-@click.option(
-    "--regions",
-    type=EXISTING,
-    metavar="FILE",
-    help="Region store, or folder of shards.  [default: the workspace's]",
-)
+@regions_option(default="the workspace's")
 @captions_option
 @click.option(
     "--annotations",
