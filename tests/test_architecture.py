@@ -26,7 +26,7 @@ TRAINER_MAY = {f"weaksup.{name}" for name in ("types", "errors", "registry", "st
 
 HEAVY = {
     *("torch", "torchvision", "onnx", "onnxruntime", "spacy", "nltk", "transformers"),
-    *("detectron2", "accelerate", "tensorboard", "ray"),
+    *("detectron2", "accelerate", "tensorboard", "ray", "faiss", "starlette", "uvicorn"),
 }
 # Never there, not even inside a function: these run where none of it is installed.
 ALWAYS_LIGHT = {
@@ -35,7 +35,9 @@ ALWAYS_LIGHT = {
     *("weaksup.drawing", "weaksup.inspect"),
 }
 # Not at import time.
-LIGHT_PACKAGES = {"weaksup", "weaksup.detectors", "weaksup.concepts", "weaksup.cli"}
+LIGHT_PACKAGES = {
+    *("weaksup", "weaksup.detectors", "weaksup.concepts", "weaksup.cli", "trainer", "pipelines"),
+}
 
 
 def modules() -> dict[str, Path]:

@@ -12,12 +12,14 @@ from trainer.evidence import sources
 from trainer.fusion import SLACK
 from trainer.hubness import HubnessCorrection
 from trainer.models.a3vse import A3VSE, Shares
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
+from trainer.models.scan import SCAN
 from trainer.models.vse_infty import VSEInfty
 from trainer.models.vsepp import VSEPP
 from trainer.objectives import AlignmentObjective, HingeObjective, Objective
+from trainer.similarity import CrossAttention
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,19 @@ class Sizes:
         )
 
 
-def build_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
+def build_model(config: TrainConfig, sizes: Sizes) -> RetrievalModel:
     """The configured model, with fresh weights from torch's global generator."""
-    model = _build_towers(config, sizes)
+    if config.model == "scan":
+        return SCAN(
+            attention=CrossAttention(**config.scan.model_dump()),
+            feature_size=sizes.features,
+            vocabulary_size=sizes.words,
+            embed_size=config.embed_size,
+            word_size=config.text.word_size,
+            feature_dropout=config.regions.dropout,
+            word_dropout=config.text.dropout,
+        )
+    model = _build_embedding_model(config, sizes)
     if config.hubness.weight:
         model.hubness = HubnessCorrection(
             width=_joint_size(config),
@@ -72,7 +84,7 @@ def _joint_size(config: TrainConfig) -> int:
     return SLACK + sum(size for share, size in towers if share)
 
 
-def _build_towers(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
+def _build_embedding_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
     if config.model == "cca":
         return build_cca(config, sizes)
     if config.model == "vsepp":
@@ -134,7 +146,7 @@ def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Ob
         concept_weights: (V,) float32, what each concept counts in the overlap of two images.
     """
     loss = config.loss
-    if config.model in ("vsepp", "vse-infty"):
+    if config.model in ("vsepp", "vse-infty", "scan"):
         return HingeObjective(margin=loss.margin, warmup_epochs=loss.warmup_epochs)
     return AlignmentObjective(
         embed_size=config.embed_size,

@@ -10,7 +10,11 @@ from pydantic import Field, model_validator
 
 from trainer.settings import Layer, Section, combine, parse_overrides, read_toml
 
-ModelName = Literal["a3vse", "vsepp", "vse-infty", "cca"]
+Direction = Literal["t2i", "i2t"]
+Aggregation = Literal["avg", "lse"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
+ModelName = Literal["a3vse", "vsepp", "vse-infty", "scan", "cca"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 DEFAULT_MODEL: ModelName = "a3vse"
 
@@ -104,6 +108,23 @@ class SemanticsConfig(Section):
     )
 
 
+class ScanConfig(Section):
+    """The cross attention of scan."""
+
+    direction: Direction = Field(
+        default="t2i", description="look for words among regions (t2i), or the reverse (i2t)"
+    )
+    aggregation: Aggregation = Field(
+        default="avg", description="of what was found: the mean (avg), or a smooth maximum (lse)"
+    )
+    lambda_softmax: float = Field(
+        default=9.0, gt=0, description="inverse temperature of the attention"
+    )
+    lambda_lse: float = Field(
+        default=6.0, gt=0, description="the larger, the nearer is lse to the maximum"
+    )
+
+
 class CCAConfig(Section):
     """The closed-form baseline."""
 
@@ -126,21 +147,21 @@ class CCAConfig(Section):
 class FusionConfig(Section):
     """What the towers of a3vse count in its similarity; a share of 0 leaves a tower out."""
 
-    network: float = Field(default=0.2, ge=0, description="share of the attentive network")
+    network: float = Field(default=0.15, ge=0, description="share of the attentive network")
     linear: float = Field(default=0.5, ge=0, description="share of the closed-form linear tower")
-    concepts: float = Field(default=0.3, ge=0, description="share of the concept tower")
+    concepts: float = Field(default=0.35, ge=0, description="share of the concept tower")
     concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
 
 
 class HubnessConfig(Section):
     """The correction of similarities for what is near to everything."""
 
-    weight: float = Field(default=0.5, ge=0, le=2, description="of the correction; 0 leaves it out")
+    weight: float = Field(default=0.6, ge=0, le=2, description="of the correction; 0 leaves it out")
     neighbours: int = Field(
-        default=30, ge=1, description="nearest of the other modality that are averaged"
+        default=50, ge=1, description="nearest of the other modality that are averaged"
     )
     bank: int = Field(
-        default=2048,
+        default=4096,
         ge=1,
         description="training images, and kept captions, that are remembered, at most",
     )
@@ -183,9 +204,12 @@ class TrainConfig(Section):
     fusion: FusionConfig = FusionConfig()
     cca: CCAConfig = CCAConfig()
     hubness: HubnessConfig = HubnessConfig()
+    scan: ScanConfig = ScanConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
+        if self.model == "scan" and self.hubness.weight:
+            raise ValueError("hubness.weight is for models with embeddings, and scan has none")
         if self.model != "a3vse":
             return self
         if self.embed_size % self.regions.heads:
@@ -216,6 +240,8 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "a3vse": {},
     "vsepp": BASELINE,
     "vse-infty": BASELINE,
+    # Half the width: every pair of a word and a region costs a product of it.
+    "scan": {**BASELINE, "embed_size": 256},
     "cca": {"hubness": {"weight": 0.0}},
 }
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.data import EvaluationSet
 from trainer.metrics import mean_metrics, recall_metrics, rsum
-from trainer.ranking import Ranks, rank_embeddings
+from trainer.ranking import Ranks, rank_embeddings, rank_scores
+from trainer.reranking import RerankOptions, RerankResult, rerank
 from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore
 from weaksup.types import (
@@ -30,10 +31,16 @@ from weaksup.types import (
     Int64,
 )
 
+if TYPE_CHECKING:
+    from trainer.pairs import PairScores
+
 ProtocolName = Literal["auto", "full", "folds-1k"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
 FOLDS, FOLD_SIZE = 5, 1000
+
+# (n,) images, (c,) captions and (c,) the position among these images of each caption's own.
+Rank = Callable[[Int64, Int64, Int64], Ranks]
 
 
 class TwoTowers(Protocol):
@@ -44,6 +51,18 @@ class TwoTowers(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
         """(C, d) embeddings of sentences."""
+
+
+@runtime_checkable
+class PairTowers(Protocol):
+    """What may compare pair by pair, such as a run that was loaded."""
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether there are no embeddings."""
+
+    def pair_scores(self, store: RegionStore, indices: Int64, texts: Sequence[str]) -> PairScores:
+        """Scores of the images at (N,) positions of the store and C sentences."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,7 @@ class EvaluationResult:
         captions: C, over all folds.
         protocol: what was run: ``full`` or ``folds-1k``, never ``auto``.
         folds: the ranks behind the figures, one item a fold.
+        rerank: the figures after re-ranking; None if there was none. All others are before it.
     """
 
     image_to_text: dict[str, float]
@@ -83,6 +103,7 @@ class EvaluationResult:
     captions: int
     protocol: str
     folds: tuple[Ranks, ...]
+    rerank: RerankResult | None = None
 
     def report(self, *, split: str, model: str, run: str) -> dict[str, Any]:
         """The content of ``evaluation-SPLIT.json``."""
@@ -96,6 +117,7 @@ class EvaluationResult:
             "split": split,
             "model": model,
             "run": run,
+            **({} if self.rerank is None else {"rerank": self.rerank.report()}),
         }
 
 
@@ -137,16 +159,42 @@ def evaluate_images(
     images: Sequence[CaptionedImage],
     *,
     protocol: ProtocolName = "auto",
+    rerank_options: RerankOptions | None = None,
 ) -> EvaluationResult:
-    """Embed images and their captions, and ``evaluate_embeddings`` of them."""
+    """Embed images and their captions, and ``evaluate_embeddings`` of them.
+
+    A model without embeddings scores every pair: ``evaluate_scores``.
+
+    Raises:
+        UsageError: if the protocol, or re-ranking, is not for such images or such a model.
+    """
     check_protocol(protocol, images=len(images))
     ranked = EvaluationSet.build(store, images)
-    return evaluate_embeddings(
-        towers.encode_images(store, ranked.rows),
-        towers.encode_texts(ranked.captions),
-        ranked.caption_image,
-        protocol=protocol,
+    owner = ranked.caption_image
+    if isinstance(towers, PairTowers) and towers.compares_pairs:
+        if rerank_options is not None:
+            raise UsageError(
+                "this model compares all pairs by cross attention: nothing is left to re-rank",
+                "leave --rerank away",
+            )
+        scores = towers.pair_scores(store, ranked.rows, ranked.captions)
+        return evaluate_scores(scores, owner, protocol=protocol)
+    # Before the work of embedding: a model may have nothing to re-rank by.
+    second = _second_scores(towers, store, ranked) if rerank_options is not None else None
+    image_rows = towers.encode_images(store, ranked.rows)
+    text_rows = towers.encode_texts(ranked.captions)
+    result = evaluate_embeddings(image_rows, text_rows, owner, protocol=protocol)
+    if second is None or rerank_options is None:
+        return result
+    return replace(
+        result, rerank=_rerank(image_rows, text_rows, second, owner, result, rerank_options)
     )
+
+
+def _second_scores(towers: TwoTowers, store: RegionStore, ranked: EvaluationSet) -> PairScores:
+    if not isinstance(towers, PairTowers):
+        raise UsageError("there is nothing to re-rank by", "leave --rerank away")
+    return towers.pair_scores(store, ranked.rows, ranked.captions)
 
 
 def check_protocol(protocol: str, *, images: int) -> None:
@@ -185,35 +233,107 @@ def evaluate_embeddings(
         UsageError: if ``folds-1k`` is asked of another number of images than 5,000.
         DataError: if an embedding is not finite.
     """
-    check_protocol(protocol, images=len(np.asarray(images)))
     image_rows, text_rows = np.asarray(images), np.asarray(texts)
+
+    def rank(image: Int64, caption: Int64, owner: Int64) -> Ranks:
+        return rank_embeddings(image_rows[image], text_rows[caption], owner)
+
+    return _evaluate(rank, caption_image, images=len(image_rows), protocol=protocol)
+
+
+def evaluate_scores(
+    scores: PairScores, caption_image: npt.ArrayLike, *, protocol: ProtocolName = "auto"
+) -> EvaluationResult:
+    """The same for images and captions that are compared pair by pair.
+
+    Raises:
+        UsageError: if ``folds-1k`` is asked of another number of images than 5,000.
+        DataError: if a score is not a number.
+    """
+
+    def rank(image: Int64, caption: Int64, owner: Int64) -> Ranks:
+        return rank_scores(
+            lambda rows, columns: scores(image[rows], caption[columns]),
+            owner,
+            images=len(image),
+            image_class=scores.image_class[image],
+            caption_class=scores.caption_class[caption],
+        )
+
+    return _evaluate(rank, caption_image, images=len(scores.images), protocol=protocol)
+
+
+def _evaluate(
+    rank: Rank, caption_image: npt.ArrayLike, *, images: int, protocol: ProtocolName
+) -> EvaluationResult:
+    check_protocol(protocol, images=images)
     owner = np.asarray(caption_image, dtype=np.int64)
-    if protocol == "folds-1k":
-        folds = _ranked_folds(image_rows, text_rows, owner)
-    else:
-        folds = (rank_embeddings(image_rows, text_rows, owner),)
-    image_to_text = mean_metrics([recall_metrics(fold.image_to_text) for fold in folds])
-    text_to_image = mean_metrics([recall_metrics(fold.text_to_image) for fold in folds])
+    folds = tuple(rank(*fold) for fold in _folds(owner, images=images, protocol=protocol))
+    image_to_text, text_to_image, total = _summary(folds)
     return EvaluationResult(
         image_to_text=image_to_text,
         text_to_image=text_to_image,
-        rsum=rsum(image_to_text, text_to_image),
-        images=len(image_rows),
-        captions=len(text_rows),
+        rsum=total,
+        images=images,
+        captions=len(owner),
         protocol="folds-1k" if protocol == "folds-1k" else "full",
         folds=folds,
     )
 
 
-def _ranked_folds(
-    images: npt.NDArray[Any], texts: npt.NDArray[Any], owner: npt.NDArray[np.int64]
-) -> tuple[Ranks, ...]:
-    result = []
-    for start in range(0, len(images), FOLD_SIZE):
-        inside = (owner >= start) & (owner < start + FOLD_SIZE)
-        fold = images[start : start + FOLD_SIZE]
-        result.append(rank_embeddings(fold, texts[inside], owner[inside] - start))
-    return tuple(result)
+def _folds(owner: Int64, *, images: int, protocol: str) -> Iterator[tuple[Int64, Int64, Int64]]:
+    """Images and captions of each gallery, and the captions' own images in it."""
+    size = FOLD_SIZE if protocol == "folds-1k" else images
+    for start in range(0, images, size):
+        inside = np.flatnonzero((owner >= start) & (owner < start + size))
+        yield np.arange(start, start + size), inside, owner[inside] - start
+
+
+def _summary(folds: Sequence[Ranks]) -> tuple[dict[str, float], dict[str, float], float]:
+    """The figures of both directions and rsum."""
+    image_to_text = mean_metrics([recall_metrics(fold.image_to_text) for fold in folds])
+    text_to_image = mean_metrics([recall_metrics(fold.text_to_image) for fold in folds])
+    return image_to_text, text_to_image, rsum(image_to_text, text_to_image)
+
+
+def _rerank(
+    images: Float32,
+    texts: Float32,
+    scores: PairScores,
+    owner: Int64,
+    plain: EvaluationResult,
+    options: RerankOptions,
+) -> RerankResult:
+    """Re-rank every gallery that ``plain`` ranked."""
+
+    def second(image: Int64, caption: Int64) -> Callable[[Int64, Int64], Float32]:
+        return lambda rows, columns: scores.paired(image[rows], caption[columns])
+
+    found = [
+        rerank(
+            images[image],
+            texts[caption],
+            own,
+            second=second(image, caption),
+            top=options.top,
+            weight=options.weight,
+        )
+        for image, caption, own in _folds(owner, images=len(images), protocol=plain.protocol)
+    ]
+    folds = tuple(one.ranks for one in found)
+    image_to_text, text_to_image, total = _summary(folds)
+    seconds = sum(one.seconds for one in found)
+    return RerankResult(
+        options=options,
+        image_to_text=image_to_text,
+        text_to_image=text_to_image,
+        rsum=total,
+        gain=total - plain.rsum,
+        pairs=sum(one.pairs for one in found),
+        seconds=seconds,
+        queries_per_second=(len(images) + len(texts)) / seconds,
+        folds=folds,
+    )
 
 
 def write_evaluation(path: Path, report: Mapping[str, Any]) -> None:

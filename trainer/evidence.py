@@ -77,5 +77,5 @@ def _raise(
     """
     known = concepts >= 0
     owners = np.broadcast_to(image[:, None], concepts.shape)[known]
-    values = np.broadcast_to(scores.reshape(len(scores), -1), concepts.shape)[known]
+    values = np.broadcast_to(scores if scores.ndim == 2 else scores[:, None], concepts.shape)[known]
     np.maximum.at(highest, (owners, concepts[known]), values.astype(np.float32))

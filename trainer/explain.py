@@ -6,8 +6,8 @@ Letters: R regions, T words, V concepts, W rows of the vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from trainer.data import read_regions
 from trainer.evidence import read_evidence
+from trainer.fusion import IMAGES, TEXTS
+from trainer.hubness import HubnessCorrection
 from trainer.models.a3vse import A3VSE
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import EmbeddingModel, evaluating
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
 from trainer.models.vsepp import VSEPP
@@ -59,13 +61,14 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Tower:
+class Part:
     """A part of the similarity: share times cosine is what it adds.
 
     Attributes:
-        name: of the tower.
-        share: of all towers, summing to 1.
-        cosine: of the image and the sentence.
+        name: of a tower, or of what the hubness correction subtracts.
+        share: what it counts, negative for a correction.
+        cosine: of the image and the sentence; for a correction, the mean one of the image, or of
+            the sentence, with the nearest of the bank.
     """
 
     name: str
@@ -99,8 +102,8 @@ class Explanation:
         meaning: what the weights are, for people.
         regions: (R,) float32 in the order of the store, the whole image first; they sum to 1.
         words: of the sentence.
-        similarity: the cosine by which the pair is ranked.
-        towers: whose shares times cosines sum to it.
+        similarity: by which the pair is ranked.
+        parts: whose shares times cosines sum to it.
         evidence: of the image, the most outstanding first; empty without a concept tower.
         unsupported: words of the sentence that no concept stands for, so that the concept tower
             cannot see them; without those that many captions have, such as "a".
@@ -110,7 +113,7 @@ class Explanation:
     regions: Float32
     words: tuple[Word, ...]
     similarity: float
-    towers: tuple[Tower, ...]
+    parts: tuple[Part, ...]
     evidence: tuple[Evidence, ...]
     unsupported: tuple[str, ...]
 
@@ -127,7 +130,9 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
 
     Raises:
         DataError: if the image was unreadable, so that the store has no regions of it.
+        UsageError: if the model has no embeddings.
     """
+    model = run.embedding_model()
     if store.status[index] == STATUS_UNREADABLE:
         raise DataError(f"the image {store.ids[index]} has no regions: it could not be read")
     rows: Int64 = np.array([index], dtype=np.int64)
@@ -135,28 +140,30 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
     ids = run.vocabulary.encode(sentence)
     tokens = pad([ids]).to(run.device)
     evidence = torch.from_numpy(read_evidence(store, rows)).to(run.device)
-    model = run.model.eval()
-    with torch.no_grad():
+    with evaluating(model):
         images, texts = model.encode_images(regions), model.encode_texts(tokens)
         vectors = model.embed_images(regions, evidence), model.embed_texts(tokens)
         network = _cosine(images.pooled, texts.pooled)
         similarity = _cosine(*vectors)
-        towers = [Tower("model", 1.0, similarity)]
+        joined = model.join_images(regions, evidence), model.join_texts(tokens)
+        parts = [Part("model", 1.0, _cosine(*joined))]
         found: tuple[Evidence, ...] = ()
         unsupported: tuple[str, ...] = ()
         if isinstance(model, A3VSE):
-            towers = [Tower("network", model.shares.network, network)]
+            parts = [Part("network", model.shares.network, network)]
             if model.linear is not None:
                 cosine = _cosine(
                     model.linear.encode_images(regions).pooled,
                     model.linear.encode_texts(tokens).pooled,
                 )
-                towers.append(Tower("linear", model.shares.linear, cosine))
+                parts.append(Part("linear", model.shares.linear, cosine))
             if model.concepts is not None:
                 tower = model.concepts
                 cosine = _cosine(tower.embed_images(evidence), tower.embed_texts(tokens))
-                towers.append(Tower("concepts", model.shares.concepts, cosine))
+                parts.append(Part("concepts", model.shares.concepts, cosine))
                 found, unsupported = _evidence(tower, evidence, tokens, run, sentence, top=top)
+        if model.hubness is not None:
+            parts = _corrected(parts, model.hubness, *joined)
     said = tokenize(sentence) or [sentence.strip()]
     weights = texts.weights[0].cpu().tolist()
     return Explanation(
@@ -167,10 +174,23 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
             for text, weight, row in zip(said, weights, ids, strict=True)
         ),
         similarity=similarity,
-        towers=tuple(tower for tower in towers if tower.share),
+        parts=tuple(part for part in parts if part.share),
         evidence=found,
         unsupported=unsupported,
     )
+
+
+def _corrected(
+    parts: Sequence[Part], hubness: HubnessCorrection, image: Tensor, text: Tensor
+) -> list[Part]:
+    """The parts as they count beside the correction, and what it subtracts."""
+    total = 1 + 2 * hubness.weight
+    share = -hubness.weight / total
+    return [
+        *(replace(part, share=part.share / total) for part in parts),
+        Part("image's hubness", share, float(hubness.nearness(image, side=IMAGES)[0])),
+        Part("sentence's hubness", share, float(hubness.nearness(text, side=TEXTS)[0])),
+    ]
 
 
 def _cosine(images: Tensor, texts: Tensor) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 IMAGES, TEXTS = 0, 1
-SLACK = 2
+SLACK = 2  # columns, one of each side
 ROUNDING = 1e-5
 
 
@@ -29,8 +29,9 @@ def fuse(parts: Sequence[Tensor], shares: Sequence[float], *, side: int) -> Tens
         side: ``IMAGES`` or ``TEXTS``.
 
     Returns:
-        (B, sum d_i + 2) float32, of length 1: two more columns take what is missing in length,
-        one for each side, so that they add nothing to any product.
+        (B, sum d_i + SLACK) float32, of length 1: two more columns take what is missing in length,
+        one for each side, so that they add nothing to the product of an image's and a text's. To
+        that of two images, or two texts, they would: see ``trainer/search.py``.
     """
     joined = torch.cat([part * share**0.5 for part, share in zip(parts, shares, strict=True)], 1)
     missing = 1 - joined.square().sum(1, keepdim=True)

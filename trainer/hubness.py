@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainer.fusion import IMAGES, TEXTS, fuse
+from trainer.fusion import IMAGES, SLACK, TEXTS, fuse
 
 
 class HubnessCorrection(nn.Module):
@@ -29,8 +29,11 @@ class HubnessCorrection(nn.Module):
         width: d.
         bank: K, at most so many images and so many sentences are remembered.
         neighbours: of the bank that are averaged.
-        weight: w; one half is the published correction.
+        weight: w; the published correction has one half.
     """
+
+    COLUMNS = 2 + SLACK
+    """How many an embedding has more when it is corrected."""
 
     image_bank: Tensor
     text_bank: Tensor
@@ -53,14 +56,13 @@ class HubnessCorrection(nn.Module):
             self.known[side] = len(rows)
 
     def correct(self, embeddings: Tensor, *, side: int) -> Tensor:
-        """(B, d) of length 1 -> (B, d + 4) of length 1.
+        """(B, d) of length 1 -> (B, d + COLUMNS) of length 1.
 
         Args:
             embeddings: of images or of sentences.
             side: ``IMAGES`` or ``TEXTS`` (trainer/fusion.py).
         """
-        other, bank = (TEXTS, self.text_bank) if side == IMAGES else (IMAGES, self.image_bank)
-        nearness = self._nearness(embeddings, bank[: int(self.known[other])])
+        nearness = self.nearness(embeddings, side=side)
         # The product of an image's and a text's pair is half of minus both nearnesses.
         ones = torch.ones_like(nearness)
         pair = (-nearness, ones) if side == IMAGES else (ones, -nearness)
@@ -68,8 +70,10 @@ class HubnessCorrection(nn.Module):
         total = 1 + 2 * self.weight
         return fuse((embeddings, bias), (1 / total, 2 * self.weight / total), side=side)
 
-    def _nearness(self, embeddings: Tensor, bank: Tensor) -> Tensor:
-        """(B,) mean cosine with the nearest of a bank; 0 where nothing is remembered."""
+    def nearness(self, embeddings: Tensor, *, side: int) -> Tensor:
+        """(B,) mean cosine with the nearest of the other side; 0 where nothing is remembered."""
+        other, bank = (TEXTS, self.text_bank) if side == IMAGES else (IMAGES, self.image_bank)
+        bank = bank[: int(self.known[other])]
         if not len(bank):
             return embeddings.new_zeros(len(embeddings))
         nearest = (embeddings @ bank.T).topk(min(self.neighbours, len(bank)), dim=1).values

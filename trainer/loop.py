@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from trainer.checkpoint import Position
 from trainer.data import Batch, BatchDataset
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import RetrievalModel
 from trainer.objectives import Losses, Objective, Progress
 from weaksup.errors import UserError
 
@@ -77,7 +77,7 @@ def warmup_cosine(optimizer: Optimizer, *, steps: int, warmup: float) -> LambdaL
 
 def train_steps(
     *,
-    model: EmbeddingModel,
+    model: RetrievalModel,
     objective: Objective,
     optimizer: Optimizer,
     schedule: LambdaLR,

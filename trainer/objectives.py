@@ -23,7 +23,7 @@ from trainer.adversarial import (
 from trainer.data import Batch
 from trainer.encoders import Encoded
 from trainer.losses import concept_overlap, distillation, hinge_ranking, info_nce
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import RetrievalModel
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Objective(nn.Module, ABC):
     """How many un-annotated images a batch should hold for each gold pair."""
 
     @abstractmethod
-    def forward(self, model: EmbeddingModel, batch: Batch, progress: Progress) -> Losses:
+    def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
         """Losses of one batch."""
 
 
@@ -84,12 +84,12 @@ class HingeObjective(Objective):
         super().__init__()
         self.margin, self.warmup_epochs = margin, warmup_epochs
 
-    def forward(self, model: EmbeddingModel, batch: Batch, progress: Progress) -> Losses:
+    def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         texts = model.encode_texts(batch.captions)
         with _exact(batch):
             loss = hinge_ranking(
-                images.pooled @ texts.pooled.T,
+                model.similarity(images, texts),
                 batch.image.unsqueeze(1) == batch.image.unsqueeze(0),
                 margin=self.margin,
                 hardest=progress.epoch >= self.warmup_epochs,
@@ -149,7 +149,7 @@ class AlignmentObjective(Objective):
             self.textual_pooled = Discriminator(size=embed_size)
             self.textual_fragment = Discriminator(size=embed_size)
 
-    def forward(self, model: EmbeddingModel, batch: Batch, progress: Progress) -> Losses:
+    def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         captions = model.encode_texts(batch.captions)
         read = self.weak or self.bridge or self.adversarial

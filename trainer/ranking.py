@@ -8,7 +8,7 @@ Letters: N images, C captions, n and c the images and captions of one tile, d em
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -87,8 +87,9 @@ def rank_embeddings(
     return _rank(
         score,
         owner,
-        image_class=_classes(image_rows),
-        caption_class=_classes(text_rows),
+        # Adding 0 makes the two zeros one.
+        image_class=copies((row + 0.0).tobytes() for row in image_rows),
+        caption_class=copies((row + 0.0).tobytes() for row in text_rows),
         image_chunk=image_chunk,
         caption_chunk=caption_chunk,
     )
@@ -99,6 +100,8 @@ def rank_scores(
     caption_image: npt.ArrayLike,
     *,
     images: int,
+    image_class: npt.ArrayLike | None = None,
+    caption_class: npt.ArrayLike | None = None,
     image_chunk: int = IMAGE_CHUNK,
     caption_chunk: int = CAPTION_CHUNK,
 ) -> Ranks:
@@ -112,6 +115,9 @@ def rank_scores(
             score must not depend on what else is in the tile.
         caption_image: (C,) integers, the image of each caption, in any order.
         images: N.
+        image_class: (N,) integers, equal for images that are copies: they tie whatever their
+            scores; None where none are.
+        caption_class: (C,) integers, the same for captions.
         image_chunk: n, at most.
         caption_chunk: c, at most.
 
@@ -123,8 +129,10 @@ def rank_scores(
     return _rank(
         score,
         owner,
-        image_class=np.arange(images),
-        caption_class=np.arange(len(owner)),
+        image_class=np.arange(images) if image_class is None else np.asarray(image_class),
+        caption_class=(
+            np.arange(len(owner)) if caption_class is None else np.asarray(caption_class)
+        ),
         image_chunk=image_chunk,
         caption_chunk=caption_chunk,
     )
@@ -246,14 +254,14 @@ def _finite(rows: npt.ArrayLike, kind: str) -> Float32:
     return result
 
 
-def _classes(rows: Float32) -> Int64:
-    """(rows,) int64, equal where rows are equal."""
-    # Adding 0 makes the two zeros one. A digest instead of the bytes: 16 bytes a row, not 4 d.
+def copies(items: Iterable[bytes]) -> Int64:
+    """(items,) int64, equal where items are equal: the place of the first of them."""
+    # Digests instead of the items: 16 bytes each.
     digests: dict[bytes, int] = {}
     return np.array(
         [
-            digests.setdefault(blake2b((row + 0.0).tobytes(), digest_size=16).digest(), place)
-            for place, row in enumerate(rows)
+            digests.setdefault(blake2b(item, digest_size=16).digest(), place)
+            for place, item in enumerate(items)
         ],
         dtype=np.int64,
     )

@@ -1,28 +1,38 @@
-"""A trained run, loaded: sentences and images to embeddings.
+"""A trained run, loaded: sentences and images to embeddings, and search.
 
 Letters: N images, C sentences, d embedding width.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import ValidationError
 
 from trainer.build import Sizes, build_model
 from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
-from trainer.data import read_images
-from trainer.models.base import EmbeddingModel, evaluating
-from trainer.text import Vocabulary, pad
-from weaksup.errors import DataError
-from weaksup.store import RegionStore
+from trainer.data import read_images, read_regions
+from trainer.evidence import sources
+from trainer.fragments import Fragments, FragmentTable
+from trainer.index import Index, build_index, has_index, open_index, readable
+from trainer.inputs import RegionInputs
+from trainer.models.base import EmbeddingModel, PairModel, RetrievalModel, evaluating
+from trainer.pairs import PairScores
+from trainer.ranking import copies
+from trainer.search import CaptionHit, Hit
+from trainer.text import TokenBatch, Vocabulary, pad
+from weaksup.errors import DataError, UsageError
+from weaksup.store import RegionStore, open_store
 from weaksup.types import Float32, Int64, Provenance
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.json"
@@ -120,7 +130,7 @@ class Towers:
     def __init__(
         self,
         *,
-        model: EmbeddingModel,
+        model: RetrievalModel,
         vocabulary: Vocabulary,
         device: torch.device,
         max_regions: int,
@@ -128,35 +138,116 @@ class Towers:
         self.model, self.vocabulary = model, vocabulary
         self.device, self.max_regions = device, max_regions
 
-    def encode_images(self, store: RegionStore, indices: Int64) -> Float32:
-        """(N, d) L2-normalised embeddings of the images at (N,) int64 positions of a store."""
-        parts = []
-        with evaluating(self.model):
-            for start in range(0, len(indices), IMAGE_CHUNK):
-                rows = indices[start : start + IMAGE_CHUNK]
+    def encode_images(self, store: RegionStore, indices: npt.ArrayLike | None = None) -> Float32:
+        """(N, d) float32 L2-normalised embeddings of images of a store.
+
+        Args:
+            store: made like the run's own (:meth:`Run.check_store`).
+            indices: (N,) integers, positions of images; by default those of all images that could
+                be read, in the store's order.
+
+        Raises:
+            UsageError: if the model has none.
+        """
+        chosen = readable(store) if indices is None else np.asarray(indices, dtype=np.int64)
+        model, parts = self.embedding_model(), []
+        with evaluating(model):
+            for start in range(0, len(chosen), IMAGE_CHUNK):
                 images = read_images(
                     store,
-                    rows,
+                    chosen[start : start + IMAGE_CHUNK],
                     max_regions=self.max_regions,
-                    evidence=self.model.reads_evidence,
+                    evidence=model.reads_evidence,
                     device=self.device,
                 )
-                parts.append(self.model.embed_images(*images))
+                parts.append(model.embed_images(*images))
         return _stack(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
-        """(C, d) L2-normalised embeddings of sentences."""
-        rows = [self.vocabulary.encode(text) for text in texts]
-        # Chunks of sentences of like length hold little padding.
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        parts = []
-        with evaluating(self.model):
-            for start in range(0, len(order), TEXT_CHUNK):
-                tokens = pad([rows[place] for place in order[start : start + TEXT_CHUNK]])
-                parts.append(self.model.embed_texts(tokens.to(self.device)))
-        result = _stack(parts)
+        """(C, d) float32 L2-normalised embeddings of sentences.
+
+        Raises:
+            UsageError: if the model has none.
+        """
+        model = self.embedding_model()
+        order, batches = self._text_batches([self.vocabulary.encode(text) for text in texts])
+        with evaluating(model):
+            result = _stack([model.embed_texts(tokens.to(self.device)) for tokens in batches])
         result[order] = result.copy()
         return result
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether the model has no embeddings: ``pair_scores`` is then all that it compares by."""
+        return isinstance(self.model, PairModel)
+
+    def pair_scores(self, store: RegionStore, indices: Int64, texts: Sequence[str]) -> PairScores:
+        """Scores of images and sentences by cross attention.
+
+        Args:
+            store: that the images are read from.
+            indices: (N,) int64 positions of images in it.
+            texts: C sentences.
+
+        Raises:
+            UsageError: if the model's regions and words lie in no common space.
+        """
+        attention = self.model.cross_attention
+        if attention is None:
+            raise UsageError(
+                "this model does not compare regions with words",
+                "train scan, or a3vse with a network tower, for what needs it",
+            )
+        contents: list[bytes] = []
+        images = []
+        rows = [self.vocabulary.encode(text) for text in texts]
+        order, batches = self._text_batches(rows)
+        with evaluating(self.model):
+            for _, regions in self._image_batches(store, indices):
+                contents += _contents(regions)
+                images.append(Fragments.of(self.model.encode_images(regions.to(self.device))))
+            sentences = [
+                Fragments.of(self.model.encode_texts(tokens.to(self.device))) for tokens in batches
+            ]
+        return PairScores(
+            images=FragmentTable.of(images, torch.arange(len(indices))),
+            texts=FragmentTable.of(sentences, torch.from_numpy(order)),
+            image_class=copies(contents),
+            caption_class=copies(np.array(row).tobytes() for row in rows),
+            attention=attention,
+        )
+
+    def embedding_model(self) -> EmbeddingModel:
+        """The model, if it has embeddings.
+
+        Raises:
+            UsageError: if it compares pair by pair.
+        """
+        if isinstance(self.model, EmbeddingModel):
+            return self.model
+        raise UsageError(
+            "this model compares images and sentences pair by pair: it has no embeddings",
+            "train a3vse, vsepp, vse-infty or cca for what needs them",
+        )
+
+    def _image_batches(
+        self, store: RegionStore, indices: Int64
+    ) -> Iterator[tuple[Int64, RegionInputs]]:
+        for start in range(0, len(indices), IMAGE_CHUNK):
+            rows = indices[start : start + IMAGE_CHUNK]
+            yield rows, read_regions(store, rows, max_regions=self.max_regions)
+
+    def _text_batches(self, rows: Sequence[list[int]]) -> tuple[Int64, Iterator[TokenBatch]]:
+        """Batches of sentences of like length, which hold little padding; and their order."""
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        chunks = (order[start : start + TEXT_CHUNK] for start in range(0, len(order), TEXT_CHUNK))
+        return order, (pad([rows[place] for place in chunk]) for chunk in chunks)
+
+
+def _contents(regions: RegionInputs) -> Iterator[bytes]:
+    """What distinguishes images: their features and boxes, without padding."""
+    for features, boxes, mask in zip(regions.features, regions.boxes, regions.mask, strict=True):
+        yield features[mask].numpy().tobytes() + boxes[mask].numpy().tobytes()
 
 
 def _stack(parts: Sequence[torch.Tensor]) -> Float32:
@@ -171,6 +262,13 @@ class Run(Towers):
     Attributes:
         folder: of the run.
         description: what it was made from.
+
+    Example:
+        >>> from trainer import load_run
+        >>> run = load_run("weaksup-workspace/runs/a3vse")
+        >>> [hit.image for hit in run.search("a dog runs through the snow", top=3)]
+        >>> images = run.encode_images(open_store(run.regions))
+        >>> scores = run.encode_texts(["a dog", "two children"]) @ images.T
     """
 
     def __init__(
@@ -178,7 +276,7 @@ class Run(Towers):
         folder: Path,
         description: RunDescription,
         *,
-        model: EmbeddingModel,
+        model: RetrievalModel,
         vocabulary: Vocabulary,
         device: torch.device,
     ) -> None:
@@ -209,6 +307,81 @@ class Run(Towers):
             DataError: names what differs.
         """
         check_provenance(self.description.provenance, store, f"the run {self.folder.name}")
+        if sources(store) != self.description.sources:
+            raise DataError(
+                f"the concepts in {store.path} are not those that the run {self.folder.name} was "
+                "trained on",
+                "extract with the same list of concepts",
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over all that embeddings depend on: weights, vocabulary and settings."""
+        digest = hashlib.sha256(self.description.config.model_dump_json().encode())
+        for name in (VOCABULARY, WEIGHTS):
+            digest.update((self.folder / name).read_bytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def index(self) -> Index:
+        """What :meth:`search` searches: the index that the run has, or one made for now.
+
+        The latter has no captions.
+
+        Raises:
+            DataError: if the index is damaged or older than the weights; or if there is none, and
+                the store that the run was trained on cannot be read.
+            MissingDependencyError: if the index needs FAISS, which is not installed.
+        """
+        if has_index(self):
+            return open_index(self)
+        return build_index(self, open_store(self.regions), kind="exact", captions=False)
+
+    def search(
+        self, text: str | None = None, *, image: str | None = None, top: int = 10
+    ) -> list[Hit]:
+        """The images that fit a sentence, or are like an image, best.
+
+        Without an index (``weaksup index``) the first call embeds all images of the store that
+        the run was trained on, and later calls search in these.
+
+        Args:
+            text: a sentence.
+            image: in place of it, the id of an image of the index; it is not among the results.
+            top: at most so many.
+
+        Returns:
+            The best first, with the similarity.
+
+        Raises:
+            DataError: as :attr:`index`; or if ``image`` is not in the index.
+            ValueError: unless one of ``text`` and ``image`` is given.
+        """
+        if (text is None) == (image is None):
+            raise ValueError("search for a text or for an image")
+        if text is not None:
+            return self.index.search(self.encode_texts([text])[0], top=top)
+        hits = self.index.search(self._embedding(str(image)), top=top + 1, image=True)
+        return [hit for hit in hits if hit.image != image][:top]
+
+    def search_captions(self, image: str, *, top: int = 10) -> list[CaptionHit]:
+        """The captions of the run's annotations that fit an image best.
+
+        Args:
+            image: id of an image of the index.
+            top: at most so many; none if the run has no index.
+        """
+        return self.index.search_captions(self._embedding(image), top=top)
+
+    def _embedding(self, image: str) -> Float32:
+        place = self.index.find(image)
+        if place is None:
+            raise DataError(
+                f"the index of the run {self.folder.name} has no image {image}",
+                "ids are paths relative to the image folder, such as "
+                f"{self.index.ids[0]}; `weaksup index --add` takes more images in",
+            )
+        return np.array(self.index.images.rows[place])
 
 
 def check_provenance(expected: Provenance, store: RegionStore, what: str) -> None:
@@ -230,16 +403,17 @@ def check_provenance(expected: Provenance, store: RegionStore, what: str) -> Non
         )
 
 
-def load_run(folder: Path, *, device: str = "cpu") -> Run:
+def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
     """Load a run's best weights.
 
     Args:
-        folder: of the run.
+        folder: of the run, such as ``weaksup-workspace/runs/a3vse``.
         device: as torch names it.
 
     Raises:
         DataError: if a file of the run is missing, damaged, or does not fit the others.
     """
+    folder = Path(folder)
     description = RunDescription.read(folder)
     vocabulary = _read_vocabulary(folder / VOCABULARY)
     model = build_model(

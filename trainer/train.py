@@ -36,7 +36,7 @@ from trainer.interrupt import deferred_interruption
 from trainer.logging import Event, Logger
 from trainer.loop import Step, train_steps, warmup_cosine
 from trainer.models.a3vse import A3VSE
-from trainer.models.base import EmbeddingModel
+from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
@@ -174,7 +174,7 @@ def _validator(
     store: RegionStore,
     corpus: Corpus,
     data: TrainingData,
-    model: EmbeddingModel,
+    model: RetrievalModel,
 ) -> Callable[[], EvaluationResult | None]:
     """A function that makes the model ready to be saved, and evaluates it on val.
 
@@ -185,7 +185,8 @@ def _validator(
         images = choose_split(corpus, store, VAL).images
 
     def validate() -> EvaluationResult | None:
-        fit_hubness(model, data, max_regions=config.max_regions, seed=config.seed)
+        if isinstance(model, EmbeddingModel):
+            fit_hubness(model, data, max_regions=config.max_regions, seed=config.seed)
         if not images:
             return None
         towers = Towers(
@@ -238,7 +239,7 @@ def _solve(model: A3VSE, config: TrainConfig, data: TrainingData) -> Teacher | N
 
 
 def _descend(
-    model: EmbeddingModel,
+    model: RetrievalModel,
     config: TrainConfig,
     data: TrainingData,
     folder: Path,
@@ -329,7 +330,7 @@ def _descend(
 def _finish_epoch(
     step: Step,
     done: int,
-    model: EmbeddingModel,
+    model: RetrievalModel,
     position: Position,
     folder: Path,
     validate: Callable[[], EvaluationResult | None],

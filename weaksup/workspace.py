@@ -36,12 +36,14 @@ class Workspace:
         images: the image folders that ``extract`` was given.
         captions: the captions file that a command was given.
         store: where ``extract`` last wrote the region store, if that was not inside ``folder``.
+        models: the files of weights, labels and concepts that ``extract`` was last given.
     """
 
     folder: Path
     images: tuple[Path, ...] = ()
     captions: Path | None = None
     store: Path | None = None
+    models: tuple[Path, ...] = ()
     _known: bool = field(default=False, repr=False)
 
     @classmethod
@@ -63,12 +65,13 @@ class Workspace:
             images = tuple(Path(str(item)) for item in content.get("images", []))
             captions = Path(str(content["captions"])) if "captions" in content else None
             store = Path(str(content["regions"])) if "regions" in content else None
+            models = tuple(Path(str(item)) for item in content.get("models", []))
         except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, TypeError) as error:
             raise DataError(
                 f"{memory} cannot be read: {error}",
                 "mend or delete it, and give --images and --captions again",
             ) from error
-        return cls(path, images, captions, store, True)
+        return cls(path, images, captions, store, models, True)
 
     def remember(
         self,
@@ -76,6 +79,7 @@ class Workspace:
         images: Sequence[Path] | None = None,
         captions: Path | None = None,
         regions: Path | None = None,
+        models: Sequence[Path] | None = None,
     ) -> Workspace:
         """Write what is given to ``workspace.toml`` and return the workspace that knows it.
 
@@ -88,6 +92,7 @@ class Workspace:
             images=tuple(p.resolve() for p in images) if images is not None else self.images,
             captions=captions.resolve() if captions is not None else self.captions,
             store=store if store != self.own_regions.resolve() else None,
+            models=tuple(p.resolve() for p in models) if models is not None else self.models,
         )
         if new == self and self._known:
             return self
@@ -99,6 +104,8 @@ class Workspace:
             content["captions"] = str(new.captions)
         if new.store is not None:
             content["regions"] = str(new.store)
+        if new.models:
+            content["models"] = [str(path) for path in new.models]
         write_atomically(
             self.folder / "workspace.toml",
             tomli_w.dumps(content),

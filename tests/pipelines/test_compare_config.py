@@ -142,7 +142,7 @@ def test_what_comes_with_weaksup_can_be_run(name, tmp_path, monkeypatch):
     comparison = load_comparison(find_config(name))
     assert comparison.name == name
     cells = plan_cells(comparison)
-    assert {cell.model for cell in cells} == {"cca", "vsepp", "vse-infty", "a3vse"}
+    assert {cell.model for cell in cells} == {"cca", "vsepp", "vse-infty", "scan", "a3vse"}
     assert {cell.seed for cell in cells} == {0, 1, 2}
     # Ablations are of the whole model at a ratio that it is trained at, too.
     for variant in comparison.variants:

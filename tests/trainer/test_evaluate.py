@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from trainer.evaluate import evaluate_embeddings, write_evaluation
+from trainer.evaluate import (
+    choose_split,
+    evaluate_embeddings,
+    evaluate_images,
+    evaluate_scores,
+    write_evaluation,
+)
 from trainer.metrics import recall_metrics, rsum
-from trainer.ranking import rank_embeddings
+from trainer.ranking import rank_embeddings, rank_scores
+from trainer.reranking import RerankOptions, rerank
+from trainer.run import load_run
 from weaksup.errors import UsageError
 
 METRICS = {"R@1", "R@5", "R@10", "median_rank", "mean_rank"}
@@ -71,6 +80,93 @@ def test_folds_are_the_mean_of_five_sequential_thousands():
     assert result.protocol == "folds-1k"
     assert (result.images, result.captions, len(result.folds)) == (5000, len(owner), 5)
     assert result.rsum > evaluate_embeddings(rows, texts, owner).rsum
+
+
+class Matrix:
+    """Scores that are known, as PairScores gives them."""
+
+    def __init__(self, scores):
+        self.scores, self.images = scores, range(len(scores))
+        self.image_class, self.caption_class = map(np.arange, scores.shape)
+
+    def __call__(self, images, captions):
+        return self.scores[np.ix_(images, captions)]
+
+
+@pytest.mark.parametrize(("images", "protocol"), [(30, "auto"), (5000, "folds-1k")])
+def test_scores_are_evaluated_as_embeddings_are(images, protocol):
+    rows, texts, owner = gallery(images, width=4)
+    found = evaluate_scores(Matrix(rows @ texts.T), owner, protocol=protocol)
+    expected = evaluate_embeddings(rows, texts, owner, protocol=protocol)
+    one, other = (result.report(split="", model="", run="") for result in (found, expected))
+    assert one == other
+
+
+def test_a_model_that_compares_pairs_is_ranked_by_its_pairs(world, tiny, tmp_path):
+    world.train(tiny("scan", epochs=1), tmp_path / "scan")
+    run, store = load_run(tmp_path / "scan"), world.store()
+    images = choose_split(world.corpus(), store, "val").images
+    result = evaluate_images(run, store, images)
+    captions = [caption for image in images for caption in image.captions]
+    owner = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+    scores = run.pair_scores(store, np.array([store.index(i.id) for i in images]), captions)
+    expected = rank_scores(
+        lambda rows, columns: scores(rows, columns),
+        owner,
+        images=len(images),
+        image_class=scores.image_class,
+        caption_class=scores.caption_class,
+    )
+    assert result.folds[0].text_to_image.tolist() == expected.text_to_image.tolist()
+    assert result.folds[0].image_to_text.tolist() == expected.image_to_text.tolist()
+    assert (result.images, result.captions) == (len(images), len(captions))
+
+
+@pytest.fixture
+def a3vse(world, tiny, tmp_path):
+    world.train(tiny("a3vse", epochs=1), tmp_path / "a3vse")
+    return load_run(tmp_path / "a3vse")
+
+
+def test_the_top_of_every_list_is_re_ranked_by_cross_attention(world, a3vse):
+    store, options = world.store(), RerankOptions(top=3, weight=0.7)
+    images = choose_split(world.corpus(), store, "val").images
+    plain = evaluate_images(a3vse, store, images)
+    result = evaluate_images(a3vse, store, images, rerank_options=options)
+    assert replace(result, rerank=None).report(split="", model="", run="") == plain.report(
+        split="", model="", run=""
+    )
+    captions = [caption for image in images for caption in image.captions]
+    owner = np.repeat(np.arange(len(images)), [len(image.captions) for image in images])
+    rows = np.array([store.index(image.id) for image in images])
+    scores = a3vse.pair_scores(store, rows, captions)
+    whole = scores(np.arange(len(images)), np.arange(len(captions)))
+    expected = rerank(
+        a3vse.encode_images(store, rows),
+        a3vse.encode_texts(captions),
+        owner,
+        second=lambda i, c: whole[i, c],
+        top=3,
+        weight=0.7,
+    )
+    found = result.rerank
+    assert found.folds[0].text_to_image.tolist() == expected.ranks.text_to_image.tolist()
+    assert found.folds[0].image_to_text.tolist() == expected.ranks.image_to_text.tolist()
+    assert found.gain == found.rsum - plain.rsum
+    assert found.pairs == expected.pairs
+    report = result.report(split="val", model="a3vse", run="a3vse")["rerank"]
+    assert (report["top"], report["weight"], report["rsum"]) == (3, 0.7, found.rsum)
+    assert report["queries_per_second"] == (len(images) + len(captions)) / report["seconds"]
+
+
+@pytest.mark.parametrize("name", ["cca", "vsepp", "scan"])
+def test_models_that_have_nothing_to_re_rank_by_say_so(world, tiny, tmp_path, name):
+    world.train(tiny(name, epochs=1), tmp_path / name)
+    run, store = load_run(tmp_path / name), world.store()
+    images = choose_split(world.corpus(), store, "val").images
+    message = "nothing is left to re-rank" if name == "scan" else "does not compare regions"
+    with pytest.raises(UsageError, match=message):
+        evaluate_images(run, store, images, rerank_options=RerankOptions(top=3))
 
 
 @pytest.mark.parametrize("images", [1000, 5001])

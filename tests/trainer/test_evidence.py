@@ -100,3 +100,31 @@ def test_every_concept_has_its_words(store):
         ]
     else:
         assert words == [("car",), ("dog",), ("blue",), ("red",), ("small",)]
+
+
+def test_a_store_without_any_names_gives_no_evidence(tmp_path):
+    """As stores of imported features are."""
+    item = StoreItem(
+        size=(4, 4),
+        status=STATUS_OK,
+        regions=Regions(
+            boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (2, 1)),
+            features=np.zeros((2, 2), np.float32),
+            scores=np.ones(2, np.float32),
+            objects=np.full(2, -1, np.int32),
+            attributes=np.zeros((2, 0), np.int32),
+        ),
+    )
+    path = write_store(
+        tmp_path / "bare.h5",
+        [item],
+        ids=["0.jpg"],
+        feature_size=2,
+        attribute_slots=0,
+        objects=[],
+        attributes=[],
+        provenance=Provenance("test", "0", {}),
+    )
+    store = open_store(path)
+    assert read_evidence(store, [0]).shape == (1, 0)
+    assert concept_words(store) == []

@@ -30,7 +30,7 @@ def test_the_parts_sum_to_the_similarity_that_is_searched_by(trained, model):
         found = explain(run, store, index, SENTENCE, top=5)
         pair = run.encode_images(store, np.array([index])) @ run.encode_texts([SENTENCE]).T
         assert found.similarity == pytest.approx(float(pair[0, 0]), abs=1e-5)
-        parts = sum(tower.share * tower.cosine for tower in found.towers)
+        parts = sum(part.share * part.cosine for part in found.parts)
         assert parts == pytest.approx(found.similarity, abs=1e-5)
         assert found.regions.sum() == pytest.approx(1, abs=1e-5)
         regions = min(int(np.diff(store.offsets)[index]), run.max_regions)
@@ -70,7 +70,8 @@ def test_evidence_is_what_the_store_says_of_the_image(trained):
 def test_towers_without_a_share_are_not_told(trained):
     run, store = trained("a3vse", fusion__concepts=0)
     found = explain(run, store, 0, "a cat", top=5)
-    assert [tower.name for tower in found.towers] == ["network", "linear"]
+    hubness = ["image's hubness", "sentence's hubness"]
+    assert [part.name for part in found.parts] == ["network", "linear", *hubness]
     assert found.evidence == ()
 
 

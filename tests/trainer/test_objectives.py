@@ -7,6 +7,7 @@ import torch
 
 from trainer.build import Sizes, build_model, build_objective
 from trainer.data import BatchDataset
+from trainer.fragments import Fragments
 from trainer.losses import hinge_ranking, info_nce
 from trainer.objectives import Progress
 
@@ -77,7 +78,7 @@ def test_the_gold_term_is_info_nce_with_all_captions_of_an_image_as_positives(pr
     torch.testing.assert_close(objective(model, batch, HALFWAY).total, expected)
 
 
-@pytest.mark.parametrize("name", ["a3vse", "vsepp", "vse-infty"])
+@pytest.mark.parametrize("name", ["a3vse", "vsepp", "vse-infty", "scan"])
 def test_losses_are_in_full_precision_whatever_the_encoders_ran_in(prepare, name):
     model, objective, batch = prepare(name, **({"w_pseudo": 0} if name == "a3vse" else {}))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -138,14 +139,15 @@ def test_the_adversary_reaches_the_encoders_reversed_and_at_the_start_not_at_all
         assert objective(model, batch, HALFWAY).total > loss
 
 
-@pytest.mark.parametrize("model", ["vsepp", "vse-infty"])
+@pytest.mark.parametrize("model", ["vsepp", "vse-infty", "scan"])
 def test_baselines_go_from_all_negatives_to_the_hardest(prepare, model):
     built, objective, batch = prepare(model, margin=0.5, warmup_epochs=2)
     assert len(batch.image) == batch.annotated
     assert not list(objective.parameters())
-    similarity = (
-        built.encode_images(batch.regions).pooled @ built.encode_texts(batch.captions).pooled.T
-    )
+    images, texts = built.encode_images(batch.regions), built.encode_texts(batch.captions)
+    similarity = images.pooled @ texts.pooled.T
+    if model == "scan":
+        similarity = built.cross_attention.scores(Fragments.of(images), Fragments.of(texts))
     positive = batch.image.unsqueeze(1) == batch.image
     for epoch, hardest in ((0, False), (1, False), (2, True)):
         found = objective(built, batch, Progress(epoch, 0.5)).terms

@@ -71,6 +71,45 @@ def test_a_score_function_gives_the_same_ranks(gallery, image_chunk, caption_chu
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(galleries(st.integers(-1, 1)), st.integers(1, 5), st.integers(1, 7), st.data())
+def test_copies_tie_whatever_their_scores(gallery, image_chunk, caption_chunk, data):
+    images, texts, owner = gallery
+    scores = (images @ texts.T).astype(np.float64)
+    image_class = np.array(
+        data.draw(st.lists(st.integers(0, 2), min_size=len(images), max_size=len(images)))
+    )
+    caption_class = np.array(
+        data.draw(st.lists(st.integers(0, 2), min_size=len(owner), max_size=len(owner)))
+    )
+    ranks = rank_scores(
+        lambda rows, columns: scores[np.ix_(rows, columns)],
+        owner,
+        images=len(images),
+        image_class=image_class,
+        caption_class=caption_class,
+        image_chunk=image_chunk,
+        caption_chunk=caption_chunk,
+    )
+    for caption, right in enumerate(owner):
+        wrong = [n for n in range(len(images)) if n != right]
+        ahead = [
+            scores[n, caption] >= scores[right, caption] or image_class[n] == image_class[right]
+            for n in wrong
+        ]
+        assert ranks.text_to_image[caption] == 1 + sum(ahead)
+    for image in range(len(images)):
+        # Of the best among an image's own captions the first counts, in the order of captions.
+        own = [c for c in range(len(owner)) if owner[c] == image]
+        best = max(own, key=lambda c: scores[image, c])
+        ahead = [
+            scores[image, c] >= scores[image, best] or caption_class[c] == caption_class[best]
+            for c in range(len(owner))
+            if owner[c] != image
+        ]
+        assert ranks.image_to_text[image] == 1 + sum(ahead)
+
+
 def gaussian_gallery(images=60, captions=300, width=48, seed=0):
     generator = np.random.default_rng(seed)
     owner = np.concatenate([np.arange(images), generator.integers(images, size=captions - images)])

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.data import read_regions
 from trainer.run import RunDescription, Towers, load_run
-from weaksup.errors import DataError
+from trainer.text import pad
+from weaksup.errors import DataError, UsageError
 from weaksup.types import Provenance
 
 
@@ -123,3 +125,62 @@ def test_the_description_is_written_whole(world, run, tmp_path):
     description.write(tmp_path)
     assert (tmp_path / "config.json").read_text() == (run / "config.json").read_text()
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.fixture
+def scan(world, tiny, tmp_path):
+    world.train(tiny("scan", epochs=1), tmp_path / "scan")
+    return load_run(tmp_path / "scan")
+
+
+def test_pairs_are_scored_alike_in_any_order_and_beside_any_others(world, scan, monkeypatch):
+    store, rows = world.store(), np.array([3, 20, 0, 7])
+    scan.model.eval()
+    texts = [caption for row in world.rows for caption in row.captions][:9]
+    scores = scan.pair_scores(store, rows, texts)
+    found = scores(np.arange(4), np.arange(9))
+    assert (found.shape, found.dtype) == ((4, 9), np.float32)
+    with torch.no_grad():
+        regions = read_regions(store, rows, max_regions=4)
+        expected = scan.model.similarity(
+            scan.model.encode_images(regions),
+            scan.model.encode_texts(pad([scan.vocabulary.encode(text) for text in texts])),
+        )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    monkeypatch.setattr("trainer.run.IMAGE_CHUNK", 3)
+    monkeypatch.setattr("trainer.run.TEXT_CHUNK", 2)
+    monkeypatch.setattr("trainer.pairs.PAIR_CHUNK", 2)
+    other = scan.pair_scores(store, rows[::-1], texts[::-1])
+    images, captions = np.array([1, 3, 0, 2, 1]), np.array([8, 0, 4, 4, 2])
+    np.testing.assert_allclose(
+        other(images, captions), found[::-1, ::-1][np.ix_(images, captions)], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        other.paired(images, captions), found[::-1, ::-1][images, captions], atol=1e-5
+    )
+
+
+def test_copies_of_images_and_sentences_are_known_as_such(world, scan):
+    texts = ["a red car", "A red car!", "a man", "neverseenword man", "othernew man"]
+    scores = scan.pair_scores(world.store(), np.array([5, 2, 5]), texts)
+    assert scores.image_class.tolist() == [0, 1, 0]
+    assert scores.caption_class[0] == scores.caption_class[1] != scores.caption_class[2]
+    assert scores.caption_class[3] == scores.caption_class[4]  # two unknown words
+
+
+def test_a_model_without_embeddings_says_so(world, scan):
+    assert scan.compares_pairs
+    for call in (
+        lambda: scan.encode_texts(["a dog"]),
+        lambda: scan.encode_images(world.store(), np.arange(2)),
+    ):
+        with pytest.raises(UsageError, match="no embeddings"):
+            call()
+
+
+def test_a_model_without_fragments_says_so(world, tiny, tmp_path):
+    world.train(tiny("cca"), tmp_path / "cca")
+    loaded = load_run(tmp_path / "cca")
+    assert not loaded.compares_pairs
+    with pytest.raises(UsageError, match="does not compare regions with words"):
+        loaded.pair_scores(world.store(), np.arange(2), ["a dog"])

@@ -137,13 +137,22 @@ def test_a3vse_learns_from_unannotated_images(world, once, tmp_path, change):
 
 @pytest.mark.parametrize("model", MODEL_NAMES)
 def test_held_out_rows_are_read_for_validation_alone(world, once, tmp_path, monkeypatch, model):
-    """Every read of the store, by whether gradients are on: validation takes none."""
+    """Every read of the store but those of validation."""
     read, real = [], data_module.read_regions
+    validating = []
 
     def spy(store, rows, **settings):
-        read.extend(store.ids[row] for row in rows)
+        if not validating:
+            read.extend(store.ids[row] for row in rows)
         return real(store, rows, **settings)
 
+    def validate(*arguments):
+        validating.append(True)
+        result = evaluate_images(*arguments)
+        validating.clear()
+        return result
+
+    monkeypatch.setattr("trainer.train.evaluate_images", validate)
     for module in ("data", "statistics", "teacher"):  # the readers of training
         monkeypatch.setattr(f"trainer.{module}.read_regions", spy)
     trained(world, once(model), tmp_path, "run")
@@ -215,7 +224,7 @@ def whole_run(world, config, folder):
     return files(folder), (folder / "metrics.jsonl").read_text(), result
 
 
-@pytest.mark.parametrize("model", ["a3vse", "vse-infty"])
+@pytest.mark.parametrize("model", ["a3vse", "vse-infty", "scan"])
 @pytest.mark.parametrize("step", [1, 5, 6, 9], ids=lambda step: f"step {step}")
 def test_an_interrupted_run_goes_on_exactly(world, tiny, tmp_path, model, step):
     config = tiny(model, **LONG, **(ALL_TERMS if model == "a3vse" else {}))

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainer.encoders import Encoded, RegionEncoder, TextEncoder
-from trainer.fusion import IMAGES, TEXTS, fuse
+from trainer.fusion import IMAGES, SLACK, TEXTS, fuse
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
 from trainer.pooling import AttentivePooling, masked_mean
+from trainer.similarity import CrossAttention
 from trainer.text import TokenBatch
+
+ATTENTION = CrossAttention(direction="i2t", aggregation="avg", lambda_softmax=20.0, lambda_lse=6.0)
+"""How the network's regions and words are compared where lists are re-ranked."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class A3VSE(EmbeddingModel):
         word_dropout: on the word embeddings.
     """
 
+    joint_slack = SLACK
+
     def __init__(
         self,
         *,
@@ -78,6 +84,8 @@ class A3VSE(EmbeddingModel):
         super().__init__()
         total = shares.network + shares.linear + shares.concepts
         self.shares = Shares(shares.network / total, shares.linear / total, shares.concepts / total)
+        # A network without a share may be without training.
+        self.cross_attention = ATTENTION if shares.network else None
         # A tower without a share may still teach, but is no part of what is saved.
         self.linear = linear if shares.linear else None
         self.concepts = concepts if shares.concepts else None

@@ -7,6 +7,7 @@ spaCy.
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -25,6 +26,11 @@ COMMANDS = {
     "train": "Train a retrieval model on what the workspace holds.",
     "evaluate": "Report Recall@K in both directions.",
     "compare": "Train models over ratios and seeds; table and plots.",
+    "export": "Write regions and captions for other tools.",
+    "import": "Make a region store of features that others have extracted.",
+    "index": "Embed all images, to search in them.",
+    "search": "Find the images that fit a sentence, or another image.",
+    "serve": "Search on a local page, with sentences and pictures.",
     "concepts": "Show the concept vocabulary, with counts.",
     "report": "Write a run as one HTML file, with examples and what to annotate next.",
     "inspect": "Show what a region store or a run holds, and draw an image of it.",
@@ -45,7 +51,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"weaksup.cli.{cmd_name}")
+        # No module can be called `import`.
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"weaksup.cli.{name}")
         command: click.Command = module.command
         return command
 

@@ -26,6 +26,7 @@ from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
     from trainer.evaluate import EvaluationResult, ProtocolName
+    from trainer.reranking import RerankResult
     from trainer.run import Run
 
 COCO_5K = 5000
@@ -54,6 +55,19 @@ COCO_5K = 5000
     show_default=True,
     help="Rank among all images, or the mean of five folds of 1,000 (COCO 1K). auto is full.",
 )
+@click.option(
+    "--rerank",
+    "top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Also re-rank the K best of every list by cross attention of regions and words (a3vse).",
+)
+@click.option(
+    "--rerank-weight",
+    type=click.FloatRange(min=0),
+    metavar="WEIGHT",
+    help="What cross attention counts beside the similarity; needs --rerank.  [default: 0.02]",
+)
 @json_option("the figures")
 @workspace_option
 def command(
@@ -62,6 +76,8 @@ def command(
     captions: Path | None,
     split: str,
     protocol: ProtocolName,
+    top: int | None,
+    rerank_weight: float | None,
     json_file: Path | None,
     workspace_folder: Path | None,
 ) -> None:
@@ -70,13 +86,26 @@ def command(
     Images and captions of one split are ranked against one another, with the worst place for
     ties. Where the captions name no test images, val is used, and the output says so. Figures on
     other data than the run's own go to a file of their own, evaluation-SPLIT-other.json.
+
+    \b
+    Examples:
+      weaksup evaluate
+      weaksup evaluate --run cca --split val
+      weaksup evaluate --rerank 50
     """
     from trainer.evaluate import choose_split, evaluate_images, write_evaluation
+    from trainer.reranking import RERANK_WEIGHT, RerankOptions
     from trainer.run import load_run
     from weaksup.corpora import match_ids, read_corpus
     from weaksup.store import open_store
 
     out, notices = stdout(), stderr()
+    if top is None and rerank_weight is not None:
+        raise UsageError("--rerank-weight says nothing without --rerank", "add --rerank 50")
+    rerank = None
+    if top is not None:
+        weight = RERANK_WEIGHT if rerank_weight is None else rerank_weight
+        rerank = RerankOptions(top=top, weight=weight)
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
     captions_file = captions or recorded_file(
@@ -94,7 +123,9 @@ def command(
         # Otherwise training has refused every image of the split.
         _warn_of_training_images(loaded, [image.id for image in chosen.images], notices)
     with notices.status(f"ranking {len(chosen.images):,} images"):
-        result = evaluate_images(loaded, store, chosen.images, protocol=protocol)
+        result = evaluate_images(
+            loaded, store, chosen.images, protocol=protocol, rerank_options=rerank
+        )
     report = {
         **result.report(split=chosen.name, model=loaded.model_name, run=loaded.folder.name),
         "captions_file": str(captions_file.resolve()),
@@ -173,3 +204,23 @@ def _show(out: Console, result: EvaluationResult, run: Run, split: str) -> None:
         f"rsum {result.rsum:.1f} (95 % bootstrap interval over images {low:.1f} to {high:.1f})"
     )
     out.print(f"{result.images:,} images, {result.captions:,} captions, protocol {result.protocol}")
+    if result.rerank is not None:
+        _show_rerank(out, result.rerank)
+
+
+def _show_rerank(out: Console, result: RerankResult) -> None:
+    options = result.options
+    out.print(
+        f"re-ranked, best {options.top:,} by cross attention x {options.weight:g}: "
+        f"rsum {result.rsum:.1f} ({result.gain:+.1f})"
+    )
+    for name, metrics in (
+        ("image to text", result.image_to_text),
+        ("text to image", result.text_to_image),
+    ):
+        recalls = ", ".join(f"R@{k} {metrics[f'R@{k}']:.1f}" for k in (1, 5, 10))
+        out.print(f"  {name}: {recalls}")
+    out.print(
+        f"  {result.pairs:,} pairs in {result.seconds:.1f} s, "
+        f"{result.queries_per_second:,.0f} queries/s"
+    )

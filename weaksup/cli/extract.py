@@ -234,7 +234,10 @@ def command(
             overwrite=overwrite,
         )
     # The workspace as it is now: _run has let it remember the images.
-    workspace = Workspace.open(workspace_folder).remember(regions=store)
+    workspace = Workspace.open(workspace_folder).remember(
+        regions=store,
+        models=_files(weights, labels, concept_list, feature_model, feature_labels),
+    )
     unreadable = _unreadable_lines(report.unreadable, workspace.unreadable)
     if len(report.unreadable) == report.images:
         # A store of no picture is good for nothing; what is there is most likely no pictures.
@@ -251,6 +254,11 @@ def command(
         unreadable.insert(0, f"unreadable images: {len(report.unreadable):,}")
     for line in (*unreadable, written, following):
         stdout().print(line, highlight=False, markup=False)
+
+
+def _files(*given: str | Path | None) -> list[Path]:
+    """What of it is a file, and no name: search reads new pictures with the same ones."""
+    return [Path(item) for item in given if item is not None and Path(item).is_file()]
 
 
 def _build(

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from weaksup.cli import COMMANDS
 from weaksup.errors import DataError, UsageError, UserError
 from weaksup.workspace import Workspace
 
@@ -31,10 +32,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 
-
-_IN_WORKSPACE = re.compile(
-    r"\bweaksup (extract|subsample|train|evaluate|concepts|compare|inspect|report|doctor)\b"
-)
+# The demo brings a workspace of its own.
+_IN_WORKSPACE = re.compile(rf"\bweaksup ({'|'.join(COMMANDS.keys() - {'demo'})})\b")
 
 
 def in_workspace(text: str, folder: Path | None) -> str:
@@ -68,6 +67,26 @@ def workspace_option(function: F) -> F:
         help="Folder in which the commands meet.  [default: $WEAKSUP_WORKSPACE or "
         "./weaksup-workspace]",
     )(cast(F, hinting))
+
+
+def run_option(function: F) -> F:
+    """``--run``."""
+    return click.option("--run", metavar="DIR", help="Run, or its name.  [default: the latest]")(
+        function
+    )
+
+
+def models_option(function: F) -> F:
+    """``--models``: where what read the images may lie, if the workspace does not know."""
+    return click.option(
+        "--models",
+        type=EXISTING,
+        multiple=True,
+        metavar="PATH",
+        help="Weights, labels and concept list of the detector, to read new pictures: files, or a "
+        "folder of them, recognised by content; may be repeated.  [default: where extract found "
+        "them]",
+    )(function)
 
 
 def captions_option(function: F) -> F:

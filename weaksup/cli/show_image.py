@@ -161,8 +161,8 @@ def _weighed(
     if explanation.unsupported:
         lost = ", ".join(explanation.unsupported)
         notes.append(f"No concept of the store stands for: {lost}.")
-    sums = " + ".join(f"{t.share:.2f} x {t.cosine:.3f}" for t in explanation.towers)
-    parts = f" = {sums}" if len(explanation.towers) > 1 else ""
+    sums = " + ".join(f"{t.share:.2f} x {t.cosine:.3f}" for t in explanation.parts)
+    parts = f" = {sums}" if len(explanation.parts) > 1 else ""
     return Weighed(
         sentence=text,
         summary=f"run {run.folder.name} ({run.model_name}): similarity "
@@ -171,7 +171,7 @@ def _weighed(
         names=tuple(names),
         regions=explanation.regions,
         words=tuple((word.text, word.weight, word.known) for word in explanation.words),
-        towers=tuple((tower.name, tower.share, tower.cosine) for tower in explanation.towers),
+        parts=tuple((part.name, part.share, part.cosine) for part in explanation.parts),
         evidence=tuple((each.text, each.sure, each.said) for each in explanation.evidence),
         notes=tuple(notes),
     )

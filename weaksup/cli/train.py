@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME",
-    help="a3vse, vsepp, vse-infty or cca.  [default: the configuration's, or a3vse]",
+    help="a3vse, vsepp, vse-infty, scan or cca.  [default: the configuration's, or a3vse]",
 )
 @click.option("--config", type=EXISTING, metavar="FILE", help="Settings as TOML.")
 @click.option(

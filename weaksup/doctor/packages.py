@@ -43,7 +43,9 @@ PURPOSES = {
     "transformers": "Hugging Face's detectors",
     "ray": "extraction on several machines",
     "faiss-cpu": "indexes of many images",
-    "gradio": "the web page",
+    "starlette": "weaksup serve",
+    "uvicorn": "weaksup serve",
+    "matplotlib": "plots of weaksup compare",
 }
 # Where a package is not imported by its own name.
 _MODULES = {"pillow": "PIL", "faiss-cpu": "faiss"}

@@ -74,7 +74,7 @@ class Weighed:
         names: R names, empty for a region without an object.
         regions: (R,) float32, weights that sum to 1.
         words: (word, weight, whether the model knows it).
-        towers: (name, share, cosine).
+        parts: (name, share, cosine) of the similarity.
         evidence: (word, how sure, whether the sentence says it).
         notes: what the figures mean, a paragraph each.
     """
@@ -85,7 +85,7 @@ class Weighed:
     names: tuple[str, ...]
     regions: Float32
     words: tuple[tuple[str, float, bool], ...]
-    towers: tuple[tuple[str, float, float], ...]
+    parts: tuple[tuple[str, float, float], ...]
     evidence: tuple[tuple[str, float, bool], ...]
     notes: tuple[str, ...]
 
@@ -193,9 +193,9 @@ def _weighed_part(scaled: Image.Image, weighed: Weighed) -> Image.Image:
         name = word if known else f"{word} (not known)"
         blocks.append(Bar(name, f"{weight:.1%}", weight / max(most, 1e-9), WORD, muted=not known))
     above = _text_above(weighed)
-    if len(weighed.towers) > 1:
-        blocks.append(Heading("Towers: share and cosine"))
-        for name, share, cosine in weighed.towers:
+    if len(weighed.parts) > 1:
+        blocks.append(Heading("Similarity: share and cosine of its parts"))
+        for name, share, cosine in weighed.parts:
             blocks.append(Bar(f"{name}, {share:.0%}", f"{cosine:.3f}", cosine, TOWER))
     below: list[Block] = []
     if weighed.evidence:

@@ -49,6 +49,8 @@ def test_the_similarity_is_the_weighted_sum_of_the_towers(build, make_regions, s
 def test_a_tower_without_a_share_is_left_out(build, make_regions, sentences):
     model = build("a3vse", **PLAIN, fusion__linear=0, fusion__concepts=0)
     assert (model.linear, model.concepts) == (None, None)
+    assert model.cross_attention is not None
+    assert build("a3vse", fusion__network=0).cross_attention is None
     regions = make_regions(3, 1, 4, 2)
     with torch.no_grad():
         found = model.embed_images(regions, torch.rand(4, 5)) @ model.embed_texts(sentences).T
@@ -63,7 +65,7 @@ def test_a_tower_without_a_share_is_left_out(build, make_regions, sentences):
 def test_what_is_searched_is_what_is_joined_corrected_for_hubness(
     build, make_regions, sentences, shares
 ):
-    model = build("a3vse", **shares)
+    model = build("a3vse", **shares, hubness__weight=0.5)
     regions, evidence = make_regions(3, 1, 4, 2), torch.rand(4, 5)
     with torch.no_grad():
         images, texts = model.join_images(regions, evidence), model.join_texts(sentences)

@@ -281,3 +281,49 @@ def test_a_workspace_that_was_named_is_named_in_what_comes_next(workspace, evalu
     code, out, _ = evaluate("--workspace", workspace)
     assert code == 0
     assert f"next: `weaksup train --workspace {workspace} --model a3vse`" in out
+
+
+SMALL = ("epochs=1", "batch_size=8", "embed_size=8", "word_size=8", "min_count=1", "w_adv=0")
+
+
+@pytest.fixture
+def a3vse(workspace, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--name", "net", *(word for s in SMALL for word in ("--set", s))])
+    assert end.value.code == 0
+    capsys.readouterr()
+    return workspace
+
+
+def test_re_ranking_reports_its_gain_and_its_cost(a3vse, evaluate):
+    assert evaluate("--run", "net")[0] == 0
+    path = a3vse / "runs" / "net" / "evaluation-test.json"
+    plain = json.loads(path.read_text())
+    assert "rerank" not in plain
+    code, out, _ = evaluate("--run", "net", "--rerank", 3, "--rerank-weight", 0.5)
+    assert code == 0
+    report = json.loads(path.read_text())
+    found = report.pop("rerank")
+    assert report == plain
+    assert (found["top"], found["weight"]) == (3, 0.5)
+    assert found["gain"] == found["rsum"] - plain["rsum"]
+    assert 0 < found["pairs"] <= (4 + 8) * 3
+    assert f"best 3 by cross attention x 0.5: rsum {found['rsum']:.1f}" in out
+    assert f"{found['pairs']:,} pairs in" in out
+    assert "queries/s" in out
+
+
+def test_re_ranking_that_cannot_be_is_wrong_usage(evaluate):
+    code, out, err = evaluate("--rerank", 3)
+    assert (code, out) == (2, "")
+    assert "does not compare regions with words" in err
+    code, _, err = evaluate("--rerank-weight", 0.5)
+    assert code == 2
+    assert "--rerank 50" in err
+
+
+def test_help_names_the_weight_that_is_taken(evaluate):
+    from trainer.reranking import RERANK_WEIGHT
+
+    out = evaluate("--help")[1]
+    assert f"[default: {RERANK_WEIGHT:g}]" in " ".join(out.split())

@@ -37,7 +37,7 @@ def weights(workspace, name):
     return (workspace / "runs" / name / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("model", ["a3vse", "vsepp", "vse-infty", "cca"])
+@pytest.mark.parametrize("model", ["a3vse", "vsepp", "vse-infty", "scan", "cca"])
 def test_every_model_trains_and_can_be_evaluated(train, prepared, model, capsys):
     code, out, err = train("--model", model, "--epochs", 2)
     assert code == 0, err

@@ -31,7 +31,7 @@ WEIGHED = Weighed(
     names=("", "dog"),
     regions=np.array([0.25, 0.75], np.float32),
     words=(("a", 0.1, True), ("dog", 0.6, True), ("runs", 0.3, False)),
-    towers=(("network", 0.2, 0.5), ("linear", 0.8, -0.1)),
+    parts=(("network", 0.2, 0.5), ("linear", 0.8, -0.1)),
     evidence=(("dog", 0.83, True), ("animal", 0.7, False)),
     notes=("What it means.",),
 )

@@ -1,0 +1,76 @@
+"""Embeddings of pictures that are in no region store yet: detector and run, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+
+from trainer.run import Run
+from weaksup.detectors.rebuild import Rebuilt, rebuild
+from weaksup.errors import DataError
+from weaksup.extract import BATCH_SIZE, extract
+from weaksup.store import RegionStore, open_store
+from weaksup.types import Float32
+
+
+class PictureReader:
+    """Reads new pictures the way a store's were read; what that takes is loaded when needed.
+
+    Args:
+        run: that embeds.
+        store: any of those that the run fits; its detector and its words are used.
+        files: where weights, labels and lists of concepts may be.
+    """
+
+    def __init__(self, run: Run, store: RegionStore, *, files: Sequence[Path]) -> None:
+        self._run, self._store, self._files = run, store, tuple(files)
+        self._rebuilt: Rebuilt | None = None
+        self._lock = Lock()
+
+    def embed(self, picture: Path) -> Float32:
+        """(d,) float32 embedding of a picture file.
+
+        Raises:
+            DataError: if the file cannot be decoded, or the detector is another one now.
+            MissingDependencyError: if the detector's weights are not here.
+        """
+        with self._lock, TemporaryDirectory(prefix="weaksup-") as folder:
+            store = self._extract(picture, Path(folder))
+            if store.problems:
+                raise DataError(
+                    f"{picture} cannot be read: {store.problems[0][1]}", "name another picture"
+                )
+            self._run.check_store(store)
+            embedding: Float32 = self._run.encode_images(store)[0]
+            return embedding
+
+    def _extract(self, picture: Path, folder: Path) -> RegionStore:
+        if self._rebuilt is None:
+            self._rebuilt = rebuild(self._store.provenance, files=self._files)
+        batch = self._store.provenance.settings.get("batch_size", BATCH_SIZE)
+        for concept_list in (None, *self._lists()):
+            out = folder / f"{len(list(folder.iterdir()))}.h5"
+            extract(
+                [(picture.name, picture)],
+                detector=self._rebuilt.detector,
+                feature_model=self._rebuilt.feature_model,
+                out=out,
+                concepts=folder / "concepts.json",
+                concept_list=concept_list,
+                batch_size=batch,
+                workers=1,
+            )
+            store = open_store(out)
+            if (store.objects, store.attributes) == (self._store.objects, self._store.attributes):
+                return store
+        raise DataError(
+            f"the concepts of {self._store.path} are not those of its detector: it was made with "
+            "a list of concepts that was not found",
+            "name that list with --models",
+        )
+
+    def _lists(self) -> list[Path]:
+        """What may be a list of concepts."""
+        return [path for path in self._files if path.suffix in (".txt", ".tsv") and path.is_file()]

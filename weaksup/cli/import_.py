@@ -1,0 +1,141 @@
+"""``weaksup import``: a region store of features that others have extracted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from weaksup.cli.options import (
+    ANY_PATH,
+    EXISTING,
+    in_workspace,
+    progress,
+    stderr,
+    stdout,
+    workspace_option,
+)
+from weaksup.cli.process import terminated_is_interrupted
+from weaksup.errors import UsageError
+from weaksup.files import write_atomically
+from weaksup.workspace import Workspace
+
+if TYPE_CHECKING:
+    from weaksup.store.convert.importing import ImportReport
+
+LISTED = 20  # missing images that are named; a file has them all
+MISSING = "missing-images.txt"
+
+
+@click.command("import")
+@click.argument("source", type=EXISTING)
+@click.option(
+    "--out",
+    type=ANY_PATH,
+    metavar="FILE",
+    help="The store; the commands after this one then find it there.  [default: regions.h5 in the "
+    "workspace]",
+)
+@click.option(
+    "--images",
+    "image_folders",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of the images, to give the features their names; may be repeated. Remembered.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
+@workspace_option
+@terminated_is_interrupted()
+def command(
+    source: Path,
+    out: Path | None,
+    image_folders: tuple[Path, ...],
+    overwrite: bool,
+    workspace_folder: Path | None,
+) -> None:
+    """Make a region store of features that others have extracted.
+
+    SOURCE is a precomp folder (VSE++, SCAN, VSE-infinity), a folder of npz files
+    (bottom-up-attention.pytorch) or tsv files (bottom-up attention, LXMERT), recognised by its
+    content. Captions of a precomp folder go to a captions file beside the store. Interrupted, the
+    same command goes on from there.
+
+    \b
+    Examples:
+      weaksup import f30k_precomp
+      weaksup import features_npz --images photos --out butd.h5
+    """
+    from weaksup.images import list_images
+    from weaksup.store.convert.importing import import_regions
+
+    workspace = Workspace.open(workspace_folder)
+    store = out or workspace.own_regions
+    _check_concepts(store.with_name("concepts.json"), overwrite=overwrite)
+    images = [name for name, _ in list_images(image_folders)] if image_folders else None
+    notices = stderr()
+    with progress(notices) as bar:
+        task = bar.add_task("importing", total=None, rate="")
+        report = import_regions(
+            source,
+            store,
+            images=images,
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    concepts = store.with_name("concepts.json")
+    if overwrite or not concepts.exists():  # else it holds what `subsample` has added since
+        _write_concepts(concepts)
+    workspace.remember(images=image_folders or None, captions=report.captions, regions=report.store)
+    for note in report.notes:
+        notices.print(f"note: {note}", markup=False)
+    console = stdout()
+    written = [str(report.store), *([str(report.captions)] if report.captions else [])]
+    for line in (
+        f"{report.images:,} images, features of width {report.feature_size}, from {report.format}",
+        *_missing_lines(report, store.with_name(MISSING)),
+        f"written: {' and '.join(written)}",
+        in_workspace("next: weaksup subsample --ratio 0.2", workspace_folder),
+    ):
+        console.print(line, markup=False, highlight=False)
+
+
+def _check_concepts(path: Path, *, overwrite: bool) -> None:
+    """Refuse to take the place of another store's vocabulary.
+
+    Raises:
+        UsageError: if the file holds words of a detector or of a list.
+    """
+    from weaksup.concepts import read_concepts
+    from weaksup.concepts.model import FROM_CAPTIONS
+
+    if not path.exists() or overwrite:
+        return
+    if any(concept.origin != FROM_CAPTIONS for concept in read_concepts(path).concepts):
+        raise UsageError(
+            f"{path} is the vocabulary of another store",
+            "--overwrite replaces it, --out writes to another folder",
+        )
+
+
+def _write_concepts(path: Path) -> None:
+    """A vocabulary without words, to which ``subsample`` adds those of the kept captions."""
+    from weaksup.concepts import build_vocabulary, write_concepts
+
+    write_concepts(path, build_vocabulary((), ()))
+
+
+def _missing_lines(report: ImportReport, path: Path) -> list[str]:
+    lines = []
+    if report.unused:
+        lines.append(f"{report.unused:,} images have no features and are not in the store")
+    if not report.missing:
+        path.unlink(missing_ok=True)
+        return lines
+    write_atomically(path, "".join(f"{name}\n" for name in report.missing))
+    lines.append(f"{len(report.missing):,} images have features and no file in the folders:")
+    lines += [f"  {name}" for name in report.missing[:LISTED]]
+    if len(report.missing) > LISTED:
+        lines.append(f"  ... all of them in {path}")
+    return lines

@@ -1,0 +1,1 @@
+"""Region features in other tools' files: writing precomp folders, reading what others wrote."""
