@@ -97,12 +97,21 @@ def write_store(path: Path, shape: Shape) -> None:
             whole = (rows, *array.row_shape)
             file.create_dataset(array.dataset, whole, array.dtype, dcpl=unwritten)
         _fill(file, shape)
+        offset = file["region/feature"].id.get_offset()
+    # Not through HDF5, which would write everything around a row, too.
+    generator = np.random.default_rng(SEED)
+    different = generator.random((DIFFERENT, shape.feature_size), np.float32).astype(np.float16)
+    whole = (shape.images, shape.regions, shape.feature_size)
+    features = np.memmap(path, np.float16, "r+", offset=offset, shape=whole)
+    for start in range(0, shape.images, DIFFERENT):
+        part = features[start : start + DIFFERENT, 0]
+        part[:] = different[: len(part)]
+    features.flush()
 
 
 def _fill(file: h5py.File, shape: Shape) -> None:
-    generator = np.random.default_rng(SEED)
+    generator = np.random.default_rng(SEED + 2)
     regions = shape.regions
-    different = generator.random((DIFFERENT, shape.feature_size), np.float32).astype(np.float16)
     for start in range(0, shape.images, CHUNK):
         count = min(CHUNK, shape.images - start)
         place = slice(start * regions, (start + count) * regions)
@@ -123,8 +132,6 @@ def _fill(file: h5py.File, shape: Shape) -> None:
             file[schema.REGION_CLASS][place] = generator.integers(0, shape.classes, size, np.int32)
             probable = -np.sort(-generator.random(size, np.float32), axis=1)
             file[schema.REGION_CLASS_SCORE][place] = (probable / CLASS_SLOTS).astype(np.float16)
-        numbers = np.arange(start, start + count) % DIFFERENT
-        file["region/feature"][place.start : place.stop : regions] = different[numbers]
 
 
 def image_ids(shape: Shape) -> tuple[str, ...]:

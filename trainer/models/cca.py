@@ -164,7 +164,7 @@ class CCA(EmbeddingModel):
     def _image_components(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Axes (3 D, p) and the (N, p) float64 components of all images along them."""
         self.standardizer.set(pooled.mean(0), pooled.std(0, correction=0))
-        images = View(*pooled.shape, lambda rows: self._scale(pooled[rows]).double())
+        images = View(len(pooled), pooled.shape[1], lambda rows: self._scale(pooled[rows]).double())
         _check_varied(images, "images")
         axes = principal_axes(images, size=self.image_components)
         return axes, torch.cat([block @ axes for block in images.blocks()])
@@ -177,7 +177,8 @@ class CCA(EmbeddingModel):
 
         def weighed(rows: slice) -> Tensor:
             part = TokenBatch(tokens.ids[rows], tokens.lengths[rows])
-            return self.tf_idf(part)[:, used].double()
+            weights: Tensor = self.tf_idf(part)[:, used].double()
+            return weights
 
         mean = View(len(tokens.ids), len(used), weighed).mean()
         texts = View(len(tokens.ids), len(used), lambda rows: weighed(rows) - mean)

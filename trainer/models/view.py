@@ -31,7 +31,7 @@ class View:
     @classmethod
     def of(cls, values: Tensor) -> View:
         """Of (N, P) rows that are there."""
-        return cls(*values.shape, rows=values.__getitem__)
+        return cls(len(values), values.shape[1], lambda rows: values[rows])
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows in order, (n, P) at a time."""
