@@ -50,6 +50,9 @@ bench: $(INSTALLED)  ## measure what docs/benchmarks.md states
 	$(BIN)/python -m benchmarks.store_reading
 	$(BIN)/python -m benchmarks.ranking
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.detectors
 	$(BIN)/python -m benchmarks.extraction ../shared/flickr8k/images ../shared/models/yolox_nano.onnx
 
 clean:  ## remove .venv and all caches

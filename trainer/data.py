@@ -34,7 +34,7 @@ from weaksup.types import (
 )
 
 # What a random stream is for is part of its key: no two streams may be one.
-GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS = 1, 2, 3, 4
+GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS, STATISTICS = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,7 @@ class BatchDataset(Dataset[Batch]):
             annotated=len(gold),
             captions=pad([self._alter(caption, generator) for caption in captions]),
             semantics=pad(semantics),
-            concepts=torch.from_numpy(data.semantics.concepts[places]),
+            concepts=torch.from_numpy(data.semantics.concepts[places]).float(),
             teacher_images=_rows_of(teacher.images if teacher else None, places),
             teacher_captions=_rows_of(teacher.captions if teacher else None, gold),
         )

@@ -26,6 +26,8 @@ class Event:
         epoch: the epoch that the step belongs to, from 0.
         values: name -> figure; lr, losses and so on.
         images: how many images the step read; for images/s.
+        waited: seconds for which the step waited for its batch. No figure of the run, which would
+            differ from one time to the next.
     """
 
     kind: Literal["step", "val"]
@@ -33,6 +35,7 @@ class Event:
     epoch: int
     values: Mapping[str, float]
     images: int = 0
+    waited: float = 0.0
 
 
 class Logger(Protocol):

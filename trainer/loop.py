@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ class Step:
         images: read in this step.
         figures: losses by name, their sum, discriminator accuracies, learning rate, gradient norm.
         last: whether the epoch ends with it.
+        waited: seconds for which it waited for its batch; that is the whole reading without
+            workers.
     """
 
     epoch: int
@@ -44,6 +47,7 @@ class Step:
     images: int
     figures: dict[str, float]
     last: bool
+    waited: float
 
 
 class _From(Sampler[int]):
@@ -116,7 +120,9 @@ def train_steps(
             # epoch opens its loader twice.
             generator=torch.Generator().manual_seed(epoch),
         )
+        asked = time.perf_counter()
         for step, batch in enumerate(loader, start=position.step):
+            waited = time.perf_counter() - asked
             model.train()
             objective.train()
             progress = Progress(epoch, (epoch + step / len(dataset)) / epochs)
@@ -135,7 +141,8 @@ def train_steps(
                 schedule.step()
             last = step + 1 == len(dataset)
             position.epoch, position.step = (epoch + 1, 0) if last else (epoch, step + 1)
-            yield Step(epoch, step, len(dataset), len(batch.image), figures, last)
+            yield Step(epoch, step, len(dataset), len(batch.image), figures, last, waited)
+            asked = time.perf_counter()
 
 
 def _check(losses: Losses, epoch: int, step: int) -> None:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from weaksup.store import RegionStore
 from weaksup.types import Float32
 
+Bool = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Semantics:
@@ -21,13 +23,13 @@ class Semantics:
 
     Attributes:
         phrases: N lists, most confident first: ``["red shirt", "man", ...]``, without repeats.
-        concepts: (N, V) float32, 1 where an image shows an object concept.
+        concepts: (N, V) bool, whether an image shows an object concept.
         weights: (V,) float32, log(N / images with the concept): a concept that every image
             shows says nothing about which images are alike.
     """
 
     phrases: list[list[str]]
-    concepts: Float32
+    concepts: Bool
     weights: Float32
 
 
@@ -42,13 +44,13 @@ def read_semantics(
         threshold: regions of a lower score say nothing.
         attributes: put a region's attribute words before its object.
     """
-    concepts = np.zeros((len(rows), len(store.objects)), dtype=np.float32)
+    concepts = np.zeros((len(rows), len(store.objects)), dtype=np.bool_)
     phrases = []
     for position, row in enumerate(rows):
         regions = slice(int(store.offsets[row]), int(store.offsets[row + 1]))
         objects = store.region_objects[regions]
         said = (objects >= 0) & (store.region_scores[regions] >= threshold)
-        concepts[position, objects[said]] = 1
+        concepts[position, objects[said]] = True
         words = store.region_attributes[regions] if attributes else None
         phrases.append(_phrases(store, objects, said, words))
     weights = np.log(len(rows) / np.maximum(concepts.sum(0), 1)).astype(np.float32)

@@ -9,7 +9,7 @@ Letters: N training images, G gold captions, k canonical directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from trainer.lexicon import concept_columns, stem_columns
 from trainer.models.base import EmbeddingModel, evaluating
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
+from trainer.models.view import View
 from trainer.text import TokenBatch, pad
 from weaksup.types import Int64
 
@@ -33,25 +34,34 @@ def fit_cca(model: CCA, data: TrainingData, *, max_regions: int) -> Tensor:
     Returns:
         The canonical correlations, falling.
     """
-    annotated = data.rows[: data.annotated]
     with torch.no_grad():
-        pooled = torch.cat(
-            [
-                model.pool(read_regions(data.store, rows, max_regions=max_regions))
-                for rows in _chunks(annotated)
-            ]
+        return model.fit(
+            _pool(model, data, max_regions=max_regions),
+            torch.from_numpy(data.gold_image),
+            _captions(data),
+            _columns(data),
         )
-        return model.fit(pooled, torch.from_numpy(data.gold_image), _captions(data), _columns(data))
+
+
+def _pool(model: CCA, data: TrainingData, *, max_regions: int) -> Tensor:
+    """Pooled features of the annotated images, (N, 3 D): the one thing that grows with them."""
+    annotated = data.rows[: data.annotated]
+    pooled = torch.empty(len(annotated), 3 * data.store.feature_size)
+    for chunk, rows in zip(pooled.split(CHUNK), _chunks(annotated), strict=True):
+        chunk.copy_(model.pool(read_regions(data.store, rows, max_regions=max_regions)))
+    return pooled
 
 
 def fit_concepts(model: ConceptTower, data: TrainingData) -> None:
     """Set the concept tower's statistics from training images and kept captions."""
     meant = concept_columns(concept_words(data.store), data.vocabulary.words)
-    evidence = read_evidence(data.store, data.rows)
+    evidence = View(
+        len(data.rows),
+        len(meant),
+        lambda rows: torch.from_numpy(read_evidence(data.store, data.rows[rows])),
+    )
     with torch.no_grad():
-        model.fit(
-            torch.from_numpy(meant), torch.from_numpy(evidence), _captions(data), _columns(data)
-        )
+        model.fit(torch.from_numpy(meant), evidence, _captions(data), _columns(data))
 
 
 def make_teacher(model: CCA, data: TrainingData, *, max_regions: int) -> Teacher:
@@ -63,8 +73,11 @@ def make_teacher(model: CCA, data: TrainingData, *, max_regions: int) -> Teacher
             ).pooled.numpy()
             for rows in _chunks(data.rows)
         ]
-        captions = model.encode_texts(_captions(data)).pooled.numpy()
-    return Teacher(np.concatenate(images), captions)
+        captions = [
+            model.encode_texts(pad(sentences)).pooled.numpy()
+            for sentences in _sentence_chunks(data, range(len(data.gold_captions)))
+        ]
+    return Teacher(np.concatenate(images), np.concatenate(captions))
 
 
 def fit_hubness(model: EmbeddingModel, data: TrainingData, *, max_regions: int, seed: int) -> None:
@@ -80,7 +93,6 @@ def fit_hubness(model: EmbeddingModel, data: TrainingData, *, max_regions: int, 
     size = len(hubness.image_bank)
     rows = np.sort(generator.permutation(data.rows)[:size])
     texts = np.sort(generator.permutation(len(data.gold_captions))[:size])
-    sentences = [data.vocabulary.encode(data.gold_captions[text]) for text in texts]
     device = hubness.image_bank.device
     with evaluating(model):
         images = [
@@ -96,14 +108,21 @@ def fit_hubness(model: EmbeddingModel, data: TrainingData, *, max_regions: int, 
             for chunk in _chunks(rows)
         ]
         captions = [
-            model.join_texts(pad(sentences[start : start + CHUNK]).to(device))
-            for start in range(0, len(sentences), CHUNK)
+            model.join_texts(pad(sentences).to(device))
+            for sentences in _sentence_chunks(data, texts.tolist())
         ]
         hubness.fit(torch.cat(images), torch.cat(captions))
 
 
 def _captions(data: TrainingData) -> TokenBatch:
     return pad([data.vocabulary.encode(caption) for caption in data.gold_captions])
+
+
+def _sentence_chunks(data: TrainingData, texts: Sequence[int]) -> Iterator[list[list[int]]]:
+    """Gold captions by number, encoded, ``CHUNK`` at a time."""
+    for start in range(0, len(texts), CHUNK):
+        part = texts[start : start + CHUNK]
+        yield [data.vocabulary.encode(data.gold_captions[text]) for text in part]
 
 
 def _columns(data: TrainingData) -> Tensor:

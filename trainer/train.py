@@ -308,7 +308,11 @@ def _descend(
             workers=config.workers,
         ):
             done = step.epoch * steps + step.step + 1
-            logger.log(Event("step", done, step.epoch, step.figures, images=step.images))
+            logger.log(
+                Event(
+                    "step", done, step.epoch, step.figures, images=step.images, waited=step.waited
+                )
+            )
             if step.last:
                 _finish_epoch(step, done, model, position, folder, validate, logger)
             if step.last or interruption.requested:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
@@ -56,7 +57,9 @@ def loop(world, tiny):
     torch.manual_seed(0)
     model = build_model(config, Sizes.of(data))
 
-    def start(objective, *, position=None, epochs=2, grad_clip=0.0, workers=0, lr=0.125):
+    def start(
+        objective, *, position=None, epochs=2, grad_clip=0.0, workers=0, lr=0.125, made=BatchDataset
+    ):
         optimizer = optimizer_of(objective.factor, lr=lr)
         accelerator = make_accelerator(device="cpu", precision="fp32")
         return train_steps(
@@ -65,7 +68,7 @@ def loop(world, tiny):
             optimizer=accelerator.prepare(optimizer),
             schedule=warmup_cosine(optimizer, steps=100, warmup=0.0),
             accelerator=accelerator,
-            batches=lambda epoch: BatchDataset(
+            batches=lambda epoch: made(
                 data,
                 seed=0,
                 epoch=epoch,
@@ -122,6 +125,24 @@ def test_it_goes_on_at_a_position_with_the_same_batches(loop):
     for (_, one, *_), (_, other, *_) in zip(rest.calls, expected, strict=True):
         assert one.image.equal(other.image)
         assert one.captions.ids.equal(other.captions.ids)
+
+
+class SlowDataset(BatchDataset):
+    """Takes its time to read a batch."""
+
+    def __getitem__(self, step):
+        time.sleep(0.2)
+        return super().__getitem__(step)
+
+
+def test_a_step_says_how_long_it_waited_for_its_batch(loop):
+    began = time.perf_counter()
+    waited = []
+    for step in loop(Scripted(), made=SlowDataset, epochs=1):
+        time.sleep(0.1)  # what the caller does between two steps is not waiting
+        waited.append(step.waited)
+    assert min(waited) >= 0.2
+    assert sum(waited) <= time.perf_counter() - began - 0.1 * len(waited)
 
 
 def test_training_mode_is_set_anew_after_the_caller_has_evaluated(loop):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import h5py
 import numpy as np
 import pytest
@@ -21,6 +23,20 @@ def test_statistics_of_the_given_rows_alone(world, monkeypatch, chunk):
     mean, deviation = feature_statistics(store, rows, max_regions=3)
     torch.testing.assert_close(mean, torch.from_numpy(features.mean(0)).float())
     torch.testing.assert_close(deviation, torch.from_numpy(features.std(0)).float())
+
+
+def test_of_many_images_a_sample_is_read_always_the_same(world, monkeypatch):
+    store, rows = world.store(), np.array([5, 2, 11, 0, 7, 8])
+    whole = feature_statistics(store, rows, max_regions=3)
+    monkeypatch.setattr(statistics, "SAMPLE", 4)
+    found = feature_statistics(store, rows, max_regions=3)
+    torch.testing.assert_close(found, feature_statistics(store, rows, max_regions=3))
+    assert not torch.equal(found[0], whole[0])
+    samples = [
+        feature_statistics(store, np.array(four), max_regions=3)[0]
+        for four in combinations(sorted(rows.tolist()), 4)
+    ]
+    assert sum(torch.allclose(found[0], mean) for mean in samples) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

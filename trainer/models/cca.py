@@ -17,13 +17,14 @@ from trainer.encoders import Encoded
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
 from trainer.models.tf_idf import TfIdf
+from trainer.models.view import View, covariances
 from trainer.pooling import masked_max, masked_mean
 from trainer.text import TokenBatch
 from weaksup.errors import DataError
 
 
 def canonical_directions(
-    first: Tensor, second: Tensor, *, size: int, ridge: float
+    first: View, second: View, *, size: int, ridge: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Directions of largest correlation between two views.
 
@@ -36,10 +37,9 @@ def canonical_directions(
     Returns:
         (P, k) and (Q, k) directions, and the k correlations, falling.
     """
-    pairs = len(first)
-    whiten_first = _inverse_root(first.T @ first / pairs, ridge)
-    whiten_second = _inverse_root(second.T @ second / pairs, ridge)
-    cross = whiten_first @ (first.T @ second / pairs) @ whiten_second
+    own, other, between = covariances(first, second)
+    whiten_first, whiten_second = _inverse_root(own, ridge), _inverse_root(other, ridge)
+    cross = whiten_first @ between @ whiten_second
     left, correlations, right = torch.linalg.svd(cross, full_matrices=False)
     return (
         whiten_first @ left[:, :size],
@@ -56,17 +56,19 @@ def _inverse_root(covariance: Tensor, ridge: float) -> Tensor:
     return root
 
 
-def principal_axes(centred: Tensor, *, size: int) -> Tensor:
+def principal_axes(centred: View, *, size: int) -> Tensor:
     """(N, P) float64 -> (P, min(size, N, P)) orthonormal axes of largest variance.
 
-    The smaller of the two Gram matrices is decomposed: with few captions that is N by N.
+    The smaller of the two Gram matrices is decomposed: with few captions that is N by N, and then
+    all rows are held at once.
     """
-    size = min(size, *centred.shape)
-    if centred.shape[0] >= centred.shape[1]:
-        axes: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors
+    size = min(size, centred.count, centred.width)
+    if centred.count >= centred.width:
+        axes: Tensor = torch.linalg.eigh(centred.gram()).eigenvectors
         return axes.flip(1)[:, :size]
-    _, vectors = torch.linalg.eigh(centred @ centred.T)
-    return F.normalize(centred.T @ vectors.flip(1)[:, :size], dim=0)
+    rows = torch.cat(list(centred.blocks()))
+    _, vectors = torch.linalg.eigh(rows @ rows.T)
+    return F.normalize(rows.T @ vectors.flip(1)[:, :size], dim=0)
 
 
 class CCA(EmbeddingModel):
@@ -142,31 +144,50 @@ class CCA(EmbeddingModel):
         Raises:
             DataError: if all images, or all captions, are alike.
         """
-        self.standardizer.set(pooled.mean(0), pooled.std(0, correction=0))
-        self.tf_idf.fit(tokens, columns)
-        texts = self.tf_idf(tokens).double()
-        self.text_mean.copy_(texts.mean(0))
-        texts = texts - texts.mean(0)
-        images = self._scale(pooled).double()
-        for view, name in ((images, "images"), (texts, "captions")):
-            if not view.any():
-                raise DataError(
-                    f"the annotated {name} are all alike: canonical correlation needs different "
-                    "ones",
-                    "keep more captions with `weaksup subsample --ratio`, or train a3vse with "
-                    "--set loss.w_pseudo=0 --set fusion.linear=0, which does without",
-                )
-        image_axes = principal_axes(images, size=self.image_components)
-        text_axes = principal_axes(texts, size=self.text_components)
+        image_axes, image_parts = self._image_components(pooled)
+        # The largest thing in memory; from here on the components do.
+        del pooled
+        text_axes, text_parts = self._text_components(tokens, columns)
         size = min(self.embed_size, image_axes.shape[1], text_axes.shape[1])
         first, second, correlations = canonical_directions(
-            (images @ image_axes)[owner], texts @ text_axes, size=size, ridge=self.ridge
+            View(len(owner), image_axes.shape[1], lambda rows: image_parts[owner[rows]]),
+            text_parts,
+            size=size,
+            ridge=self.ridge,
         )
         scale = correlations.pow(self.power)
         # Fewer directions than asked for leave zero columns, which no cosine sees.
         self.image_map.zero_()[:, :size].copy_(image_axes @ first * scale)
         self.text_map.zero_()[:, :size].copy_(text_axes @ second * scale)
         return correlations
+
+    def _image_components(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Axes (3 D, p) and the (N, p) float64 components of all images along them."""
+        self.standardizer.set(pooled.mean(0), pooled.std(0, correction=0))
+        images = View(len(pooled), pooled.shape[1], lambda rows: self._scale(pooled[rows]).double())
+        _check_varied(images, "images")
+        axes = principal_axes(images, size=self.image_components)
+        return axes, torch.cat([block @ axes for block in images.blocks()])
+
+    def _text_components(self, tokens: TokenBatch, columns: Tensor | None) -> tuple[Tensor, View]:
+        """Axes (W, q) and a view of the (C, q) float64 components of all captions along them."""
+        self.tf_idf.fit(tokens, columns)
+        # Words that merge into others of their stem leave columns that are 0 throughout.
+        used = torch.unique(self.tf_idf.columns[tokens.ids])
+
+        def weighed(rows: slice) -> Tensor:
+            part = TokenBatch(tokens.ids[rows], tokens.lengths[rows])
+            weights: Tensor = self.tf_idf(part)[:, used].double()
+            return weights
+
+        mean = View(len(tokens.ids), len(used), weighed).mean()
+        texts = View(len(tokens.ids), len(used), lambda rows: weighed(rows) - mean)
+        _check_varied(texts, "captions")
+        axes = principal_axes(texts, size=self.text_components)
+        self.text_mean.zero_()[used] = mean.float()
+        whole = torch.zeros(len(self.text_mean), axes.shape[1], dtype=axes.dtype)
+        whole[used] = axes
+        return whole, View(texts.count, axes.shape[1], lambda rows: texts.rows(rows) @ axes)
 
     def encode_images(self, regions: RegionInputs) -> Encoded:
         pooled = self._scale(self.pool(regions)) @ self.image_map
@@ -175,6 +196,15 @@ class CCA(EmbeddingModel):
     def encode_texts(self, tokens: TokenBatch) -> Encoded:
         pooled = (self.tf_idf(tokens) - self.text_mean) @ self.text_map
         return _unweighted(pooled, tokens.ids.unsqueeze(-1).float(), tokens.mask)
+
+
+def _check_varied(view: View, name: str) -> None:
+    if not any(block.any() for block in view.blocks()):
+        raise DataError(
+            f"the annotated {name} are all alike: canonical correlation needs different ones",
+            "keep more captions with `weaksup subsample --ratio`, or train a3vse with "
+            "--set loss.w_pseudo=0 --set fusion.linear=0, which does without",
+        )
 
 
 def _unweighted(pooled: Tensor, fragments: Tensor, mask: Tensor) -> Encoded:

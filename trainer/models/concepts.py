@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.models.tf_idf import TfIdf
+from trainer.models.view import View
 from trainer.text import TokenBatch
 
 # Added to the deviation of a word's evidence: one that is hardly ever there says little.
@@ -42,24 +43,38 @@ class ConceptTower(nn.Module):
         self.register_buffer("deviation", torch.ones(len(sources), vocabulary_size))
         self.register_buffer("projection", torch.zeros(vocabulary_size, size))
 
-    def fit(self, meant: Tensor, evidence: Tensor, captions: TokenBatch, columns: Tensor) -> None:
+    def fit(self, meant: Tensor, evidence: View, captions: TokenBatch, columns: Tensor) -> None:
         """Set the statistics.
 
         Args:
             meant: (V, W) bool, which words each concept stands for.
-            evidence: (N, V) float32, of training images and no others.
+            evidence: (N, V) float32, of training images and no others; looked at twice.
             captions: the kept captions.
             columns: (W,) int64, the column in which each word is counted.
         """
         self.meant.copy_(meant)
         self.tf_idf.fit(captions, columns)
-        words = self._words(evidence)
-        self.mean.copy_(words.mean(1))
-        self.deviation.copy_(words.std(1, correction=0) + DEVIATION_FLOOR)
-        vectors = self._standardised(words).double()
-        axes = torch.linalg.eigh(vectors.T @ vectors).eigenvectors.flip(1)
-        size = min(self.projection.shape)
-        self.projection.zero_()[:, :size].copy_(axes[:, :size])
+        # Of a word that no concept stands for there is never evidence.
+        shown = meant.any(0)
+        narrow = meant[:, shown]
+        total = torch.zeros(len(self.sources), int(shown.sum()), dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for block in evidence.blocks():
+            words = self._words(block, narrow)
+            total += words.sum(1, dtype=torch.float64)
+            squares += words.double().square().sum(1)
+        mean = total / evidence.count
+        deviation = (squares / evidence.count - mean.square()).clamp_min(0).sqrt()
+        self.mean.zero_()[:, shown] = mean.float()
+        self.deviation.fill_(DEVIATION_FLOOR)[:, shown] += deviation.float()
+        place, spread = self.mean[:, shown], self.deviation[:, shown]
+
+        def vectors(rows: slice) -> Tensor:
+            return _standardised(self._words(evidence.rows(rows), narrow), place, spread)
+
+        gram = View(evidence.count, narrow.shape[1], vectors).gram()
+        axes = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, : self.projection.shape[1]]
+        self.projection.zero_()[shown, : axes.shape[1]] = axes.float()
 
     def evidence_for_words(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """What images are known by, word by word; two words of one stem are one.
@@ -72,27 +87,29 @@ class ConceptTower(nn.Module):
             standardised and of length 1, which is compared with a sentence. Its columns are those
             of ``tf_idf``.
         """
-        words = self._words(evidence)
-        return words.amax(0), self._standardised(words)
+        words = self._words(evidence, self.meant)
+        return words.amax(0), _standardised(words, self.mean, self.deviation)
 
-    def _words(self, evidence: Tensor) -> Tensor:
-        """How sure each source is of each word: (B, V) -> (sources, B, W).
+    def _words(self, evidence: Tensor, meant: Tensor) -> Tensor:
+        """How sure each source is of each word: (B, V), (V, W) -> (sources, B, W).
 
         A word is there unless every concept that means it is absent: 1 - prod(1 - p).
         """
         absent = torch.log1p(-evidence.clamp(0, 0.999))
-        parts = zip(absent.split(self.sources, dim=1), self.meant.split(self.sources), strict=True)
-        return torch.stack([-torch.expm1(one @ meant.to(one.dtype)) for one, meant in parts])
-
-    def _standardised(self, words: Tensor) -> Tensor:
-        scaled = (words - self.mean.unsqueeze(1)) / self.deviation.unsqueeze(1)
-        return F.normalize(scaled.sum(0), dim=-1)
+        parts = zip(absent.split(self.sources, dim=1), meant.split(self.sources), strict=True)
+        return torch.stack([-torch.expm1(one @ words.to(one.dtype)) for one, words in parts])
 
     def embed_images(self, evidence: Tensor) -> Tensor:
         """(B, V) float32 -> (B, k), of length 1 at most."""
-        return self._standardised(self._words(evidence)) @ self.projection
+        return self.evidence_for_words(evidence)[1] @ self.projection
 
     def embed_texts(self, tokens: TokenBatch) -> Tensor:
         """B sentences -> (B, k), of length 1 at most: words that no concept means are lost."""
         projected: Tensor = self.tf_idf(tokens) @ self.projection
         return projected
+
+
+def _standardised(words: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """(sources, B, W) evidence and its (sources, W) statistics -> (B, W), of length 1."""
+    scaled = (words - mean.unsqueeze(1)) / deviation.unsqueeze(1)
+    return F.normalize(scaled.sum(0), dim=-1)

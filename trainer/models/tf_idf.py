@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from trainer.text import PAD, UNKNOWN, TokenBatch
 
+CHUNK = 1024
+
 
 class TfIdf(nn.Module):
     """L2-normalised (1 + log) term frequency times inverse document frequency.
@@ -38,9 +40,11 @@ class TfIdf(nn.Module):
         """
         if columns is not None:
             self.columns.copy_(columns)
-        seen = torch.zeros(len(tokens.ids), len(self.idf), dtype=torch.bool)
-        seen.scatter_(1, self.columns[tokens.ids], True)
-        self.idf.copy_(torch.log((1 + len(seen)) / (1 + seen.sum(0).float())) + 1)
+        documents = torch.zeros(len(self.idf), dtype=torch.int64)
+        for ids in tokens.ids.split(CHUNK):
+            seen = torch.zeros(len(ids), len(self.idf), dtype=torch.bool)
+            documents += seen.scatter_(1, self.columns[ids], True).sum(0)
+        self.idf.copy_(torch.log((1 + len(tokens.ids)) / (1 + documents.float())) + 1)
 
     def forward(self, tokens: TokenBatch) -> Tensor:
         """(B, W) float32."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,11 @@ from weaksup.types import STATUS_UNREADABLE, Float32, Int32, Provenance, Regions
 
 # Where a store does not say what extract took for a guess.
 SCORE_THRESHOLD = 0.2
+
+# Features of a larger store are unmapped after so many bytes have been read. They stay in the page
+# cache, but count no longer as memory of this process, which would look, and on some machines be
+# treated, as if it held the whole store.
+KEPT_BYTES = 2**30
 
 Bool = npt.NDArray[np.bool_]
 Float16 = npt.NDArray[np.float16]
@@ -87,6 +93,7 @@ class RegionStore:
         self.offsets: Int64 = np.concatenate([[0], np.cumsum(self._counts)])
         self.created = max(file.created for file in files)
         self._files = tuple(files)
+        self._read_bytes = 0
         self._first_row: Int64 = np.cumsum([0, *(file.offsets[-1] for file in files[:-1])])
         # What a padding row holds; as many of them at the end as a batch may read beyond it.
         self._blank = np.array([0] * 5 + [-1] * (1 + self.plan.attribute_slots), np.int32)
@@ -253,6 +260,22 @@ class RegionStore:
 
     def _gather_features(self, starts: Int64, counts: Int64, width: int) -> Float16:
         """The first ``counts`` features from the rows ``starts`` on, (B, ``width``, D)."""
+        gathered = self._copy_features(starts, counts, width)
+        self._read_bytes += gathered.nbytes
+        if self._read_bytes > KEPT_BYTES:
+            self._unmap_pages()
+        return gathered
+
+    def _unmap_pages(self) -> None:
+        """Let go of the pages that were read; whoever reads them again maps them again."""
+        self._read_bytes = 0
+        if int(self.offsets[-1]) * self.feature_size * 2 <= KEPT_BYTES:
+            return
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            for file in self._files:
+                file.mapping.madvise(mmap.MADV_DONTNEED)
+
+    def _copy_features(self, starts: Int64, counts: Int64, width: int) -> Float16:
         if len(self._files) == 1 and self.feature_size and counts.min(initial=width) == width:
             return _runs(self._files[0].arrays["features"], starts, width)
         gathered = np.zeros((len(starts), width, self.feature_size), np.float16)

@@ -48,6 +48,7 @@ class StoreFile:
         sizes: (N, 2) int32, height and width in pixels.
         status: (N,) uint8.
         offsets: (N+1,) int64; image i owns the rows ``offsets[i]:offsets[i+1]``.
+        mapping: of the whole file, read-only.
         arrays: for each field of ``Regions``, the (M, ...) array as stored; mapped, read-only.
         reasons: image id to why it could not be read; may lack some.
         created: ISO 8601 time.
@@ -58,6 +59,7 @@ class StoreFile:
     sizes: Int32
     status: UInt8
     offsets: npt.NDArray[np.int64]
+    mapping: mmap.mmap
     arrays: Mapping[str, npt.NDArray[Any]]
     reasons: Mapping[str, str]
     created: str
@@ -108,7 +110,9 @@ def read_file(path: Path) -> StoreFile:
             object_words=_read_words(path, file, schema.VOCABULARY_OBJECT_WORDS, objects),
             class_words=_read_words(path, file, schema.VOCABULARY_CLASS_WORDS, classes),
         )
-        arrays = _map_regions(path, file, plan, rows=int(offsets[-1]))
+        with path.open("rb") as raw:
+            mapping = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+        arrays = _map_regions(path, file, plan, mapping, rows=int(offsets[-1]))
         reasons = _read_reasons(file)
     for field, dataset, names in (
         ("objects", "/region/object", objects),
@@ -118,7 +122,7 @@ def read_file(path: Path) -> StoreFile:
         values = arrays.get(field, _NO_ROWS)
         if values.size and (values.min() < -1 or values.max() >= len(names)):
             raise _damaged(path, dataset, f"it points beyond the {len(names)} names")
-    return StoreFile(path, plan, sizes, status, offsets, arrays, reasons, created)
+    return StoreFile(path, plan, sizes, status, offsets, mapping, arrays, reasons, created)
 
 
 def _check_signature(path: Path) -> None:
@@ -257,10 +261,8 @@ def _width(path: Path, file: h5py.File, name: str) -> int:
 
 
 def _map_regions(
-    path: Path, file: h5py.File, plan: StorePlan, *, rows: int
+    path: Path, file: h5py.File, plan: StorePlan, mapped: mmap.mmap, *, rows: int
 ) -> dict[str, npt.NDArray[Any]]:
-    with path.open("rb") as raw:
-        mapped = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
     arrays = {}
     for array in plan.arrays():
         dataset = _dataset(path, file, array.dataset)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from trainer.models.cca import CCA, canonical_directions, principal_axes
+from trainer.models.view import View
 from trainer.text import pad
 
 
@@ -30,7 +31,9 @@ def views(pairs=60, first=5, second=4):
 def test_directions_solve_the_generalised_eigenproblem(ridge):
     """Cxy Cyy^-1 Cyx w = rho^2 Cxx w, solved by numpy."""
     first, second = views()
-    left, right, correlations = canonical_directions(first, second, size=3, ridge=ridge)
+    left, right, correlations = canonical_directions(
+        View.of(first), View.of(second), size=3, ridge=ridge
+    )
     x, y = first.numpy(), second.numpy()
 
     def regularised(view):
@@ -60,7 +63,7 @@ def test_both_ways_to_principal_axes_agree():
     tall = tall - tall.mean(0)
     embedding = torch.linalg.qr(torch.randn(9, 9, generator=generator, dtype=torch.float64))[0][:4]
     wide = tall @ embedding  # (6, 9)
-    one, other = principal_axes(tall, size=3), principal_axes(wide, size=3)
+    one, other = (principal_axes(View.of(view), size=3) for view in (tall, wide))
     assert one.shape == (4, 3)
     assert other.shape == (9, 3)
     for axes in (one, other):
@@ -72,8 +75,8 @@ def test_both_ways_to_principal_axes_agree():
 
 
 def test_axes_are_no_more_than_there_can_be():
-    assert principal_axes(torch.randn(3, 5, dtype=torch.float64), size=9).shape == (5, 3)
-    assert principal_axes(torch.randn(5, 3, dtype=torch.float64), size=9).shape == (3, 3)
+    assert principal_axes(View.of(torch.randn(3, 5, dtype=torch.float64)), size=9).shape == (5, 3)
+    assert principal_axes(View.of(torch.randn(5, 3, dtype=torch.float64)), size=9).shape == (3, 3)
 
 
 def make(words=7, **settings):

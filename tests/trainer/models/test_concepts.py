@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trainer.models.concepts import DEVIATION_FLOOR, ConceptTower
+from trainer.models.view import View
 from trainer.text import pad
 
 # Words 2 to 5; concepts 0 and 1 of one source, concept 2 of another.
@@ -19,7 +20,7 @@ CAPTIONS = pad([[2, 3], [4], [5, 2, 2], [3]])
 @pytest.fixture
 def tower():
     model = ConceptTower(sources=(2, 1), vocabulary_size=6, size=6)
-    model.fit(MEANT, EVIDENCE, CAPTIONS, torch.arange(6))
+    model.fit(MEANT, View.of(EVIDENCE), CAPTIONS, torch.arange(6))
     return model
 
 
@@ -51,7 +52,7 @@ def test_a_sentence_is_closest_to_the_image_that_shows_its_words(tower):
 
 def test_few_axes_keep_most_of_it_and_lengths_are_one_at_most(tower):
     small = ConceptTower(sources=(2, 1), vocabulary_size=6, size=2)
-    small.fit(MEANT, EVIDENCE, CAPTIONS, torch.arange(6))
+    small.fit(MEANT, View.of(EVIDENCE), CAPTIONS, torch.arange(6))
     whole = tower.embed_images(EVIDENCE) @ tower.embed_texts(CAPTIONS).T
     kept = small.embed_images(EVIDENCE) @ small.embed_texts(CAPTIONS).T
     assert kept.shape == (4, 4)

@@ -57,6 +57,37 @@ def assert_same(batch: RegionBatch, expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(getattr(batch, field), values, err_msg=field)
 
 
+def mapped_kilobytes(path: Path) -> int:
+    """How much of a file this process has in memory through its mappings."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if "-" in line.split(":")[0].split(" ")[0]:
+            inside = line.endswith(str(path.resolve()))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="tells memory apart on Linux")
+@pytest.mark.parametrize("sharded", [False, True])
+def test_pages_that_were_read_are_let_go(
+    make_example: Callable[..., Any], tmp_path: Path, monkeypatch: Any, sharded: bool
+) -> None:
+    example = make_example(images=64, feature_size=4096)
+    path = shard_path(tmp_path, 0, 1) if sharded else tmp_path / "regions.h5"
+    example.write(path)
+    features = sum(len(item.regions) for item in example.items if item.regions) * 4096 * 2
+    store = open_store(tmp_path if sharded else path)
+    everything = [store.gather([index]).features.copy() for index in range(len(store))]
+    held = mapped_kilobytes(path)
+    assert held * 1024 > 0.9 * features > 500_000
+    monkeypatch.setattr("weaksup.store.reader.KEPT_BYTES", features // 4)
+    for index, expected in enumerate(everything):
+        np.testing.assert_array_equal(store.gather([index]).features, expected)
+        store.gather([index])
+    assert mapped_kilobytes(path) < 0.75 * held
+
+
 def test_what_is_written_is_read(example: Any, store_file: Path) -> None:
     store = open_store(store_file)
     counts = [0 if item.regions is None else len(item.regions) for item in example.items]
