@@ -172,22 +172,18 @@ class CCA(EmbeddingModel):
     def _text_components(self, tokens: TokenBatch, columns: Tensor | None) -> tuple[Tensor, View]:
         """Axes (W, q) and a view of the (C, q) float64 components of all captions along them."""
         self.tf_idf.fit(tokens, columns)
-        # Words that merge into others of their stem leave columns that are 0 throughout.
-        used = torch.unique(self.tf_idf.columns[tokens.ids])
 
         def weighed(rows: slice) -> Tensor:
-            part = TokenBatch(tokens.ids[rows], tokens.lengths[rows])
-            weights: Tensor = self.tf_idf(part)[:, used].double()
-            return weights
+            weights: Tensor = self.tf_idf(TokenBatch(tokens.ids[rows], tokens.lengths[rows]))
+            return weights.double()
 
-        mean = View(len(tokens.ids), len(used), weighed).mean()
-        texts = View(len(tokens.ids), len(used), lambda rows: weighed(rows) - mean)
+        count, width = len(tokens.ids), len(self.text_mean)
+        mean = View(count, width, weighed).mean()
+        texts = View(count, width, lambda rows: weighed(rows) - mean)
         _check_varied(texts, "captions")
         axes = principal_axes(texts, size=self.text_components)
-        self.text_mean.zero_()[used] = mean.float()
-        whole = torch.zeros(len(self.text_mean), axes.shape[1], dtype=axes.dtype)
-        whole[used] = axes
-        return whole, View(texts.count, axes.shape[1], lambda rows: texts.rows(rows) @ axes)
+        self.text_mean.copy_(mean)
+        return axes, View(count, axes.shape[1], lambda rows: texts.rows(rows) @ axes)
 
     def encode_images(self, regions: RegionInputs) -> Encoded:
         pooled = self._scale(self.pool(regions)) @ self.image_map
