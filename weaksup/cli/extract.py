@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,11 @@ FEATURE_SIZE = 448
     show_default=True,
     help="auto: detectron2 if it is installed, else torchvision.",
 )
-@click.option("--weights", metavar="NAME_OR_FILE", help="The detector's model.")
+@click.option(
+    "--weights",
+    metavar="NAME_OR_FILE",
+    help="The detector's model; for transformers also a folder.",
+)
 @click.option(
     "--labels",
     type=EXISTING,
@@ -67,7 +72,8 @@ FEATURE_SIZE = 448
     "concept_list",
     type=EXISTING,
     metavar="FILE",
-    help="Your own concepts, one a line, aliases after a tab: other labels are left out.",
+    help="Your own concepts, one a line, aliases after a tab: other labels are left out. What "
+    "Grounding DINO and OWL-ViT look for.",
 )
 @click.option(
     "--feature-model",
@@ -221,6 +227,7 @@ def command(
                 detector,
                 options,
                 labels,
+                concept_list,
                 feature_model,
                 feature_labels,
                 feature_size or FEATURE_SIZE,
@@ -265,12 +272,15 @@ def _build(
     detector: str,
     options: DetectorOptions,
     labels: Path | None,
+    concept_list: Path | None,
     feature_model: str | None,
     feature_labels: Path | None,
     feature_size: int,
 ) -> dict[str, Any]:
     from weaksup.detectors.build import build_detector, build_feature_model
 
+    if concept_list is not None:
+        options = replace(options, concepts=_things(concept_list))
     built = build_detector(detector, options, labels_file=labels)
     network = None
     if feature_model is not None:
@@ -282,6 +292,19 @@ def _build(
             labels_file=feature_labels,
         )
     return {"detector": built, "feature_model": network}
+
+
+def _things(concept_list: Path) -> tuple[str, ...]:
+    """What a list of concepts names beside attributes, which are found without looking for them.
+
+    A word that is both, as orange is, stays.
+    """
+    from weaksup.attributes import ATTRIBUTES
+    from weaksup.concepts.vocabulary import listed_names
+    from weaksup.detectors.labels import COCO
+
+    attributes = set(ATTRIBUTES) - set(COCO)
+    return tuple(name for name in listed_names(concept_list) if name not in attributes)
 
 
 def _run(

@@ -81,6 +81,16 @@ def build_vocabulary(
     )
 
 
+def listed_names(path: Path) -> tuple[str, ...]:
+    """The names of a user's list (see ``build_vocabulary``) without their aliases, each once.
+
+    Raises:
+        UsageError: if the list does not exist.
+        DataError: if it is empty or no text.
+    """
+    return tuple(dict.fromkeys(names[0] for _, names in _read_list(path)))
+
+
 def add_meanings(concepts: Iterable[Concept], wordnet: WordNet | None) -> tuple[Concept, ...]:
     """Fill in synonyms and hypernyms.
 

@@ -34,8 +34,9 @@ class DetectorOptions:
     """What every adapter is built from.
 
     Attributes:
-        weights: a name that the adapter knows, or a file; None for its default.
+        weights: a name that the adapter knows, a file or a folder; None for its default.
         labels: object names, in the order of the network's classes, where the user gives them.
+        concepts: the user's own concepts, which networks with an open vocabulary look for.
         with_features: whether region features are wanted of the detector itself.
         score_threshold: regions score at least this, unless there are too few of them.
         min_regions: fill up to so many regions, the whole image counted in.
@@ -46,6 +47,7 @@ class DetectorOptions:
 
     weights: str | None = None
     labels: Sequence[str] | None = None
+    concepts: Sequence[str] | None = None
     with_features: bool = True
     score_threshold: float = 0.2
     min_regions: int = 10
@@ -174,6 +176,19 @@ def _detectron2(options: DetectorOptions) -> Detector:
 
     return load_detectron2_detector(
         options.weights, labels=options.labels, precision=options.precision, **options.common
+    )
+
+
+@_DETECTORS.register("transformers")
+def _transformers(options: DetectorOptions) -> Detector:
+    from weaksup.detectors.transformers_weights import load_transformers_detector
+
+    return load_transformers_detector(
+        options.weights,
+        labels=options.labels,
+        concepts=options.concepts,
+        precision=options.precision,
+        **options.common,
     )
 
 
