@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,16 @@ from trainer.fusion import IMAGES, TEXTS
 from trainer.hubness import HubnessCorrection
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.text import TokenBatch
+
+
+class Encoders(Protocol):
+    """What an objective asks of a model."""
+
+    def encode_images(self, regions: RegionInputs) -> Encoded:
+        """Encode a batch of images."""
+
+    def encode_texts(self, tokens: TokenBatch) -> Encoded:
+        """Encode a batch of sentences."""
 
 
 class EmbeddingModel(nn.Module, ABC):
