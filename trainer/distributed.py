@@ -256,20 +256,28 @@ def join_world(*, device: str) -> Iterator[World]:
         device: as configured; each process takes the GPU of its place on its machine.
 
     Raises:
-        UsageError: if the device cannot be every process's, or not every one has a GPU.
+        UsageError: if the environment is not a launcher's, the device cannot be every process's,
+            or not every one has a GPU.
         LostProcessError: if the others cannot be reached.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
         yield ALONE
         return
+    missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
+    if missing or not size.isdecimal():
+        unset = f", and {', '.join(missing)} not set" if missing else ""
+        raise UsageError(
+            f"no launcher has started this process: WORLD_SIZE is {size}{unset}",
+            "start several processes with torchrun or accelerate launch, or unset WORLD_SIZE",
+        )
     backend = "gloo"
     if device != "cpu" and torch.cuda.is_available():
         _take_gpu(device)
         backend = "cpu:gloo,cuda:nccl"
     with _together():
         dist.init_process_group(backend, timeout=PATIENCE)
-    yield World(rank=dist.get_rank(), size=size)
+    yield World(rank=dist.get_rank(), size=dist.get_world_size())
     # Not after an error: the others may be waiting for something else, and would never answer.
     dist.destroy_process_group()
 

@@ -48,6 +48,8 @@ from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore
 from weaksup.types import VAL, Annotations, CaptionedImage, Corpus
 
+REPEATED_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -341,9 +343,11 @@ def _descend(
     )
     save = partial(save_state, state, modules=modules, position=position, fingerprint=fingerprint)
     quiet = Loggers(())
+    # A launcher passes on a signal that its processes may have had already.
+    grace = 0.0 if world.alone else REPEATED_SECONDS
     with (
         closing(make_logger(plan) if world.first else quiet) as logger,
-        deferred_interruption() as interruption,
+        deferred_interruption(grace=grace) as interruption,
     ):
         for step in train_steps(
             model=model,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,11 +222,13 @@ def test_each_reads_its_own_rows_of_a_batch(processes, world, monkeypatch):
         assert torch.equal(found.ids, expected.ids[cut][:, : found.ids.shape[1]])
 
 
-def trained(world, config, folder, processes):
+def trained(world, config, folder, processes, *, resume=False):
     def make_logger(plan):
         return JsonlLogger(folder / "metrics.jsonl", resume_step=plan.start_step or None)
 
-    result = world.train(config, folder, make_logger=make_logger, processes=processes)
+    result = world.train(
+        config, folder, make_logger=make_logger, processes=processes, resume=resume
+    )
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     return result, lines, load_file(folder / "model.safetensors")
 
@@ -244,6 +248,31 @@ def test_a_run_is_that_of_one_process(processes, world, tiny, tmp_path, common, 
         torch.testing.assert_close(same_weights[key], value, rtol=1e-3, atol=1e-4, msg=key)
     assert {path.name for path in (common / "shared").iterdir()} == {
         path.name for path in (tmp_path / "alone").iterdir()
+    }
+
+
+def test_an_interrupted_run_goes_on_exactly(processes, world, tiny, common):
+    config = tiny("a3vse", epochs=3, batch_size=5, **ALL_TERMS)
+    result, lines, weights = trained(world, config, common / "whole", processes)
+
+    class Interrupting:
+        def log(self, event):
+            if event.kind == "step" and event.step == 3:
+                # Twice, as launchers may do; and to the first alone.
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def close(self): ...
+
+    folder = common / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, folder, make_logger=lambda plan: Interrupting(), processes=processes)
+    torch.manual_seed(1234 + processes.rank)
+    again, rest, same = trained(world, config, folder, processes, resume=True)
+    assert again == result
+    assert rest == [line for line in lines if line["step"] > 3]
+    assert {key: value.tolist() for key, value in same.items()} == {
+        key: value.tolist() for key, value in weights.items()
     }
 
 

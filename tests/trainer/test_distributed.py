@@ -36,6 +36,15 @@ def test_alone_there_is_nothing_to_do(monkeypatch):
     assert world.on_first(lambda: 7) == 7
 
 
+@pytest.mark.parametrize(("size", "expected"), [("2", "RANK, MASTER_ADDR"), ("two", "two")])
+def test_an_environment_that_no_launcher_has_made_is_refused(monkeypatch, size, expected):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=expected), join_world(device="cpu"):
+        pass
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("device", "place"), [("cuda:0", "0"), ("auto", "4096")])
 def test_every_process_needs_a_gpu_of_its_own(monkeypatch, device, place):

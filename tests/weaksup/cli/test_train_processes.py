@@ -75,6 +75,10 @@ class Launched:
 
 TORCHRUN = [sys.executable, *("-m", "torch.distributed.run", "--standalone")]
 TORCHRUN += ["--nproc-per-node", "2"]
+# It starts two processes whatever the device is; `device=cpu` says that.
+ACCELERATE = [sys.executable, *("-m", "accelerate.commands.launch", "--multi_gpu")]
+ACCELERATE += ["--num_processes", "2", "--num_machines", "1"]
+ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_what_ends_one_process_ends_both(prepared):
     assert "interrupted; what was done so far is kept" in err
     step = done(folder)
 
-    with Launched(TORCHRUN) as launched:
+    with Launched(ACCELERATE) as launched:
         launched.wait_for(folder / "metrics.jsonl", step + step // 3 + 9)
         os.kill(launched.rank(1), signal.SIGKILL)
         code, _, err = launched.end()
