@@ -12,17 +12,18 @@ from weaksup.types import TEST, TRAIN, Annotations, CaptionedImage, Corpus
 COLUMNS = ("image", "caption", "split", "reason")
 
 
-def worksheet(reasons: Mapping[str, str], *, per_image: int) -> str:
-    """A csv with ``per_image`` rows without caption for each image, all of the train split.
+def worksheet(reasons: Mapping[str, str], *, per_image: int, split: str = TRAIN) -> str:
+    """A csv with ``per_image`` rows without caption for each image.
 
     A row whose caption is still empty is dropped, and counted, when it is read as captions.
 
     Args:
         reasons: image -> why it is worth a caption, shown in its first row.
         per_image: rows of an image.
+        split: of all; blank leaves it to whoever reads the captions.
     """
     rows: list[Sequence[str]] = [
-        (image, "", TRAIN, "" if turn else reason)
+        (image, "", split, "" if turn else reason)
         for image, reason in reasons.items()
         for turn in range(per_image)
     ]

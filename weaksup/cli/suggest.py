@@ -22,6 +22,8 @@ from weaksup.cli.options import (
 from weaksup.cli.runs import run_folder
 from weaksup.corpora import (
     assign_splits,
+    find_captions,
+    fingerprint,
     match_ids,
     match_names,
     read_annotations,
@@ -30,14 +32,13 @@ from weaksup.corpora import (
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
 from weaksup.store import open_store
-from weaksup.types import STATUS_UNREADABLE
+from weaksup.types import STATUS_UNREADABLE, TRAIN, Annotations, Corpus
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.suggest.choose import StrategyName
     from trainer.run import Run
     from weaksup.store import RegionStore
-    from weaksup.types import Annotations, Corpus
 
 # As pipelines.suggest.choose has them, which would load torch.
 STRATEGIES = ("coverage", "diverse", "uncertain", "mixed", "random")
@@ -60,6 +61,12 @@ SHOWN = 5
     "--run",
     metavar="DIR",
     help="Run whose embeddings are used, or its name.  [default: none; the latest for uncertain]",
+)
+@click.option(
+    "--captions",
+    type=EXISTING,
+    metavar="FILE",
+    help="Captions that the annotations were made from.  [default: the workspace's]",
 )
 @click.option(
     "--per-image",
@@ -90,6 +97,7 @@ def command(
     budget: int | None,
     strategy: StrategyName,
     run: str | None,
+    captions: Path | None,
     per_image: int,
     seed: int,
     add: Path | None,
@@ -118,11 +126,15 @@ def command(
     paths = list(outs) or _default_places(workspace, adding=add is not None)
     _check_places(paths, adding=add, overwrite=overwrite)
     store = open_store(workspace.require(workspace.regions, command="extract --images DIR"))
-    captions = resolve_captions(workspace, None, stderr())
-    whole = assign_splits(read_corpus(captions))
-    corpus = match_ids(whole, _readable(store))
-    annotations = read_annotations(workspace.annotations)
     console = stdout()
+    begins = add is None and captions is None and _has_no_captions(workspace)
+    if begins:
+        whole, annotations = _nothing(_readable(store))
+        corpus = whole
+    else:
+        whole = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
+        corpus = match_ids(whole, _readable(store))
+        annotations = read_annotations(workspace.annotations)
     if add is not None:
         following = _add(console, paths[0], add, whole, corpus, annotations, store)
     else:
@@ -140,6 +152,7 @@ def command(
             per_image=per_image,
             seed=seed,
             folders=workspace.images,
+            begins=begins,
         )
     console.print(in_workspace(following, workspace_folder), markup=False, highlight=False)
 
@@ -177,6 +190,30 @@ def _readable(store: RegionStore) -> list[str]:
     ]
 
 
+def _has_no_captions(workspace: Workspace) -> bool:
+    return (
+        workspace.captions is None
+        and not workspace.annotations.exists()
+        and find_captions(workspace.images) is None
+    )
+
+
+def _nothing(readable: Sequence[str]) -> tuple[Corpus, Annotations]:
+    """No captions, and all images un-annotated: where annotating begins."""
+    corpus = Corpus((), source="no captions", format="none", fingerprint=fingerprint(()))
+    annotations = Annotations(
+        ratio=1.0,
+        unit="image",
+        strategy="random",
+        seed=0,
+        captions=corpus.source,
+        fingerprint=corpus.fingerprint,
+        annotated=(),
+        unannotated=tuple(sorted(readable)),
+    )
+    return corpus, annotations
+
+
 def _load(
     workspace: Workspace, name: str | None, store: RegionStore, *, strategy: str
 ) -> Run | None:
@@ -202,6 +239,7 @@ def _suggest(
     per_image: int,
     seed: int,
     folders: Sequence[Path],
+    begins: bool,
 ) -> str:
     """Write the worksheet; what to do next."""
     from pipelines.suggest.choose import Pool
@@ -230,7 +268,9 @@ def _suggest(
     sheet = None
     for path in paths:
         if path.suffix.lower() == ".csv":
-            text, sheet = worksheet(found, per_image=per_image), path
+            # The first captions are to be split three ways; later ones are trained on.
+            split = "" if begins else TRAIN
+            text, sheet = worksheet(found, per_image=per_image, split=split), path
         else:
             text = render(
                 found,
@@ -243,6 +283,11 @@ def _suggest(
         console.print(f"written: {path}", markup=False, highlight=False)
     if sheet is None:
         return "next: `weaksup suggest` with --out FILE.csv gives the same images to fill in"
+    if begins:
+        return (
+            f"next: write captions in {sheet}, then "
+            f"`weaksup subsample --captions {sheet} --ratio 1`"
+        )
     return (
         f"next: write captions in {sheet}, then "
         f"`weaksup suggest --add {sheet} --out captions-2.csv`"

@@ -92,6 +92,24 @@ def test_filled_in_it_comes_back_as_annotations(
     assert {row["image"] for row in rows(sheet)} == set(after.unannotated)
 
 
+def test_where_nothing_is_annotated_it_begins(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prepared / "annotations.json").unlink()
+    (prepared / "workspace.toml").write_text("images = []\n")
+    assert run("--budget", "30", "--per-image", "1", "--out", "first.csv") == 0
+    assert "`weaksup subsample --captions first.csv --ratio 1`" in capsys.readouterr().out
+    found = rows(tmp_path / "first.csv")
+    # All but the unreadable one, and no split: a part of them becomes val and test.
+    assert len({row["image"] for row in found}) == len(found) == 24
+    assert {row["split"] for row in found} == {""}
+    fill(tmp_path / "first.csv", {row["image"]: ["a dog"] for row in found})
+    assert run("--captions", "first.csv", "--ratio", "1", command="subsample") == 0
+    kept = read_annotations(prepared / "annotations.json")
+    assert 12 <= len(kept.annotated) < 24
+    assert run("--budget", "1", "--captions", "first.csv", "--out", "b.csv") == 3
+
+
 def test_without_the_other_captions_it_is_read_too(prepared: Path, tmp_path: Path) -> None:
     assert run("--budget", "2", "--out", "next.csv", "--strategy", "random") == 0
     wanted = list(dict.fromkeys(row["image"] for row in rows(tmp_path / "next.csv")))
