@@ -18,7 +18,10 @@ PACKAGES = ("weaksup", "trainer", "pipelines")
 BASE = {f"weaksup.{name}" for name in ("errors", "types", "files", "registry", "workspace")}
 PARTS = {
     f"weaksup.{name}"
-    for name in ("corpora", "detectors", "concepts", "store", "attributes", "images", "drawing")
+    for name in (
+        *("corpora", "detectors", "concepts", "store"),
+        *("attributes", "images", "drawing", "diversity"),
+    )
 }
 LOOPS = {"weaksup.extract", "weaksup.subsample"}
 VIEWS = {"weaksup.doctor", "weaksup.inspect"}
@@ -32,7 +35,7 @@ HEAVY = {
 ALWAYS_LIGHT = {
     *BASE,
     *("weaksup.corpora", "weaksup.store", "weaksup.attributes", "weaksup.images"),
-    *("weaksup.drawing", "weaksup.inspect"),
+    *("weaksup.drawing", "weaksup.diversity", "weaksup.inspect"),
 }
 # Not at import time.
 LIGHT_PACKAGES = {

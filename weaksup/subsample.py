@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from weaksup.corpora.annotations import UNITS
+from weaksup.diversity import representative_first, standardise
 from weaksup.errors import DataError, UsageError
 from weaksup.registry import Registry
 from weaksup.store import RegionStore
-from weaksup.types import TRAIN, Annotations, Corpus, Int32
+from weaksup.types import TRAIN, Annotations, Corpus, Float32, Int32
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -95,6 +96,10 @@ class ImageConcepts:
         return np.bincount(self.rows, minlength=len(self.names)).astype(np.int64)
 
 
+# Ids of N images to one vector each, (N, D) float32.
+ImageFeatures = Callable[[Sequence[str]], Float32]
+
+
 @dataclass(frozen=True)
 class Item:
     """What is kept or not: captions of one image, by their indices."""
@@ -111,11 +116,20 @@ class Pool:
         items: an image with all its captions each, or one caption each.
         seed: of every random choice.
         concepts: of all training images, the un-captioned ones too; None without a store.
+        features: how images look, read when it is called; None without a store.
     """
 
     items: tuple[Item, ...]
     seed: int
     concepts: ImageConcepts | None
+    features: ImageFeatures | None
+
+    def by_image(self) -> dict[str, list[Item]]:
+        """The items of each image, in the seed's order."""
+        found: dict[str, list[Item]] = {}
+        for item in self.shuffled():
+            found.setdefault(item.image, []).append(item)
+        return found
 
     def shuffled(self) -> list[Item]:
         """The items in the seed's order; an item's place among others depends on no third one."""
@@ -140,6 +154,7 @@ def subsample(
     seed: int = 0,
     store_ids: Sequence[str] = (),
     concepts: ImageConcepts | None = None,
+    features: ImageFeatures | None = None,
 ) -> Annotations:
     """Choose the training images that keep gold captions.
 
@@ -155,10 +170,13 @@ def subsample(
             un-annotated training images.
         concepts: what the store's images show, for strategies that need it. Any images: those of
             val and test are left out here.
+        features: how the store's images look, for strategies that need it; called for captioned
+            training images alone.
 
     Raises:
         UsageError: for a ratio out of range, an unknown unit or strategy.
-        DataError: if the train split is empty, or the strategy needs concepts and has none.
+        DataError: if the train split is empty, or the strategy needs concepts or features and
+            there are none.
     """
     order = STRATEGIES.get(strategy)
     if not 0 < ratio <= 1:
@@ -177,7 +195,8 @@ def subsample(
         items = [Item(item.image, (index,)) for item in everything for index in item.captions]
     else:
         items = everything
-    pool = Pool(tuple(items), seed, concepts.of(training) if concepts is not None else None)
+    shown = concepts.of(training) if concepts is not None else None
+    pool = Pool(tuple(items), seed, shown, features)
     budget = max(1, math.floor(ratio * len(items) + 0.5))
     kept: dict[str, list[int]] = {}
     for item in islice(order(pool), budget):
@@ -312,14 +331,39 @@ def coverage(pool: Pool) -> Iterator[Item]:
             "the strategy 'coverage' needs the concepts of the images",
             "run `weaksup extract` first, or use --strategy random",
         )
-    by_image: dict[str, list[Item]] = {}
-    for item in pool.shuffled():
-        by_image.setdefault(item.image, []).append(item)
-    images = list(by_image)
+    by_image = pool.by_image()
     weights = np.sqrt(pool.concepts.frequency())
+    yield from _in_turns(list(by_image.values()), _greedy(pool.concepts.of(by_image), weights))
+
+
+@STRATEGIES.register("diverse")
+def diverse(pool: Pool) -> Iterator[Item]:
+    """First the images that look most like all the others, and unlike one another.
+
+    The order of :func:`~weaksup.diversity.representative_first` on features that are standardised
+    over the captioned training images: its costs are there. Each image's features are read once,
+    and their means, 4 N D bytes for N images of D features, are held in memory.
+
+    By caption, every image comes once, in that order, before any comes again.
+
+    Raises:
+        DataError: if there is no store to read features from.
+    """
+    if pool.features is None:
+        raise DataError(
+            "the strategy 'diverse' needs the region features of the images",
+            "run `weaksup extract` first, or use --strategy random",
+        )
+    by_image = pool.by_image()
+    vectors = standardise(pool.features(list(by_image)))
+    yield from _in_turns(list(by_image.values()), representative_first(vectors))
+
+
+def _in_turns(images: Sequence[Sequence[Item]], order: Iterable[int]) -> Iterator[Item]:
+    """One item of each image, in the order of their places, then a second one, and so on."""
     taken = []
-    for place in _greedy(pool.concepts.of(images), weights):
-        taken.append(by_image[images[place]])
+    for place in order:
+        taken.append(images[place])
         yield taken[-1][0]
     for turn in range(1, max(map(len, taken))):
         yield from (items[turn] for items in taken if len(items) > turn)

@@ -21,18 +21,19 @@ class Thumbnails:
 
     Args:
         folders: image folders.
+        side: the longer one of a picture, in pixels, at most.
 
     Attributes:
         missing: ids that were asked for and whose file is not there, or is no picture.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = tuple(folders)
+    def __init__(self, folders: Sequence[Path], *, side: int = SIDE) -> None:
+        self._folders, self._side = tuple(folders), side
         self._made: dict[str, str] = {}
         self.missing: list[str] = []
 
     def __call__(self, image: str) -> str:
-        """A JPEG of ``SIDE`` pixels at most, or an empty string."""
+        """A JPEG, or an empty string."""
         if image not in self._made:
             self._made[image] = self._make(image)
             if not self._made[image]:
@@ -48,8 +49,8 @@ class Thumbnails:
         except UnreadableImage:
             return ""
         picture = Image.fromarray(pixels)
-        if max(picture.size) > SIDE:
-            picture = fitted(picture, width=SIDE, height=SIDE)
+        if max(picture.size) > self._side:
+            picture = fitted(picture, width=self._side, height=self._side)
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
         return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

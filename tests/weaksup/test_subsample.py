@@ -41,6 +41,13 @@ def make_concepts(rows, size, ids=None):
     )
 
 
+def features_of(ids):
+    """How images look: a function of their names alone."""
+    return np.stack(
+        [np.random.default_rng(list(name.encode())).normal(size=6) for name in ids]
+    ).astype(np.float32)
+
+
 def kept_captions(annotations):
     return {(name, i) for name, rows in annotations.captions_kept.items() for i in rows}
 
@@ -60,7 +67,7 @@ ratios = st.floats(0, 1, exclude_min=True)
     b=ratios,
     seed=st.integers(),
     unit=st.sampled_from(["image", "caption"]),
-    strategy=st.sampled_from(["random", "coverage"]),
+    strategy=st.sampled_from(["random", "coverage", "diverse"]),
 )
 @settings(deadline=None, max_examples=150)
 def test_every_annotation_set(corpus, data, a, b, seed, unit, strategy):
@@ -81,6 +88,7 @@ def test_every_annotation_set(corpus, data, a, b, seed, unit, strategy):
             seed=seed,
             store_ids=store_ids,
             concepts=concepts,
+            features=features_of,
         )
 
     small, large = choose(min(a, b)), choose(max(a, b))
@@ -141,8 +149,12 @@ def test_the_order_of_the_file_plays_no_part():
     corpus = make_corpus([2] * 30)
     backwards = Corpus(corpus.images[::-1], corpus.source, corpus.format, corpus.fingerprint)
     for unit in ("image", "caption"):
-        first = subsample(corpus, ratio=0.3, unit=unit)
-        assert kept_captions(first) == kept_captions(subsample(backwards, ratio=0.3, unit=unit))
+        for strategy in ("random", "diverse"):
+            first, second = (
+                subsample(each, ratio=0.3, unit=unit, strategy=strategy, features=features_of)
+                for each in (corpus, backwards)
+            )
+            assert kept_captions(first) == kept_captions(second)
 
 
 def naive_gains(rows, kept, size):
@@ -180,13 +192,37 @@ def test_coverage_goes_on_after_each_concept_is_covered():
     assert set(result.annotated) == {"0.jpg", "2.jpg", "4.jpg", "5.jpg"}
 
 
-def test_coverage_by_caption_takes_every_image_once_before_any_twice():
+@pytest.mark.parametrize("strategy", ["coverage", "diverse"])
+def test_by_caption_every_image_comes_once_before_any_twice(strategy):
     corpus, concepts = make_corpus([3, 1, 2]), make_concepts([[0, 1], [0], [1]], 2)
     for ratio, counts in ((0.5, {1: 3}), (5 / 6, {2: 2, 1: 1}), (1.0, {3: 1, 1: 1, 2: 1})):
         result = subsample(
-            corpus, ratio=ratio, unit="caption", strategy="coverage", concepts=concepts
+            corpus,
+            ratio=ratio,
+            unit="caption",
+            strategy=strategy,
+            concepts=concepts,
+            features=features_of,
         )
         assert Counter(map(len, result.captions_kept.values())) == counts
+
+
+def test_diverse_takes_one_of_each_group_of_look_alikes():
+    # Images of five kinds, the common ones very common: chance takes none of some kinds.
+    kinds = [0] * 60 + [1] * 25 + [2] * 9 + [3] * 4 + [4] * 2
+    corpus = make_corpus([1] * 100)
+    noise = np.random.default_rng(0).normal(scale=0.05, size=(100, 5))
+    looks = {f"{i}.jpg": np.eye(5)[kind] + noise[i] for i, kind in enumerate(kinds)}
+
+    def features(ids):
+        return np.stack([looks[name] for name in ids]).astype(np.float32)
+
+    def shown(strategy, seed):
+        kept = subsample(corpus, ratio=0.06, strategy=strategy, seed=seed, features=features)
+        return {kinds[int(name.removesuffix(".jpg"))] for name in kept.annotated}
+
+    assert all(len(shown("diverse", seed)) == 5 for seed in range(5))
+    assert all(len(shown("random", seed)) < 5 for seed in range(5))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +250,7 @@ def test_coverage_covers_more_than_random(skewed):
             assert share > chance
 
 
-@pytest.mark.parametrize("strategy", ["random", "coverage"])
+@pytest.mark.parametrize("strategy", ["random", "coverage", "diverse"])
 def test_regions_of_val_and_test_play_no_part(skewed, strategy):
     _, concepts = skewed
     corpus = make_corpus([1] * 2000, ("train", "train", "val", "test", None))
@@ -226,8 +262,21 @@ def test_regions_of_val_and_test_play_no_part(skewed, strategy):
         for i, image in enumerate(corpus.images)
     ]
     others = make_concepts(rows, 300)
+    train = {image.id for image in corpus.split("train")}
+
+    def features(ids):
+        assert set(ids) <= train
+        return features_of(ids)
+
     first, second = (
-        subsample(corpus, ratio=0.1, strategy=strategy, concepts=c, store_ids=concepts.ids)
+        subsample(
+            corpus,
+            ratio=0.1,
+            strategy=strategy,
+            concepts=c,
+            features=features,
+            store_ids=concepts.ids,
+        )
         for c in (concepts, others)
     )
     assert first == second
@@ -290,7 +339,9 @@ def test_what_is_wrong():
         subsample(make_corpus([1], ("val",)), ratio=0.5)
     with pytest.raises(DataError, match="needs the concepts"):
         subsample(corpus, ratio=0.5, strategy="coverage")
-    assert STRATEGIES.names() == ["coverage", "random"]
+    with pytest.raises(DataError, match="needs the region features"):
+        subsample(corpus, ratio=0.5, strategy="diverse")
+    assert STRATEGIES.names() == ["coverage", "diverse", "random"]
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "Search on a local page, with sentences and pictures.",
     "concepts": "Show the concept vocabulary, with counts.",
     "report": "Write a run as one HTML file, with examples and what to annotate next.",
+    "suggest": "Say which images to write captions for next, as a worksheet.",
     "inspect": "Show what a region store or a run holds, and draw an image of it.",
     "doctor": "Check what this machine has, and say what mends it.",
     "demo": "Run the whole job on generated pictures, offline.",

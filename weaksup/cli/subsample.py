@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import assign_splits, match_ids, read_corpus, write_annotations
 from weaksup.corpora.annotations import UNITS
 from weaksup.errors import UsageError
-from weaksup.store import RegionStore, open_store
+from weaksup.store import RegionStore, open_store, pool_features
 from weaksup.subsample import STRATEGIES, ImageConcepts, measure_coverage, subsample
 from weaksup.types import SPLITS, STATUS_UNREADABLE, TRAIN, Annotations, Corpus
 from weaksup.workspace import Workspace
@@ -55,7 +56,8 @@ NAMED = 8
     type=click.Choice(STRATEGIES.names()),
     default="random",
     show_default=True,
-    help="random, or coverage: the images whose concepts cover most of the rest.",
+    help="random; diverse: images that stand for how all look; coverage: images whose concepts "
+    "cover most of the rest.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice.")
 @click.option(
@@ -77,6 +79,12 @@ def command(
 
     Only the train split is chosen from. For one seed, a smaller ratio's set lies inside a larger
     one's. With --out elsewhere, concepts.json of the workspace stays as it is.
+
+    \b
+    Examples:
+      weaksup subsample --ratio 0.2
+      weaksup subsample --ratio 0.2 --strategy diverse
+      weaksup subsample --ratio 1 --captions mine.csv
     """
     if not 0 < ratio <= 1:
         raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", "for example --ratio 0.2")
@@ -87,7 +95,7 @@ def command(
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
     store = open_store(workspace.regions) if workspace.regions.exists() else None
     readable: list[str] = []
-    concepts = None
+    concepts = features = None
     if store is not None:
         readable = [
             name
@@ -96,6 +104,7 @@ def command(
         ]
         corpus = match_ids(corpus, readable)
         concepts = ImageConcepts.of_store(store, min_score=store.score_threshold)
+        features = partial(pool_features, store)
     annotations = subsample(
         corpus,
         ratio=ratio,
@@ -104,6 +113,7 @@ def command(
         seed=seed,
         store_ids=readable,
         concepts=concepts,
+        features=features,
     )
     # Only now: captions of other images must not stand in the way of the next bare call.
     if captions is not None:

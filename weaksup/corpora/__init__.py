@@ -5,7 +5,7 @@ Readers register in :data:`READERS`; one file a format.
 
 from weaksup.corpora.annotations import fingerprint, read_annotations, write_annotations
 from weaksup.corpora.find import find_captions, list_captions
-from weaksup.corpora.matching import match_ids
+from weaksup.corpora.matching import match_ids, match_names
 from weaksup.corpora.read import READERS, Fit, Reader, detect_format, read_corpus
 from weaksup.corpora.splits import assign_splits
 
@@ -19,6 +19,7 @@ __all__ = [
     "fingerprint",
     "list_captions",
     "match_ids",
+    "match_names",
     "read_annotations",
     "read_corpus",
     "write_annotations",

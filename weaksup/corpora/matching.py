@@ -28,7 +28,7 @@ def match_ids(corpus: Corpus, store_ids: Sequence[str]) -> Corpus:
             names, or if nothing fits.
     """
     corpus = assign_splits(corpus)
-    matches = _match([image.id for image in corpus.images], store_ids)
+    matches = match_names([image.id for image in corpus.images], store_ids)
     images = tuple(
         replace(image, id=matches[image.id]) for image in corpus.images if image.id in matches
     )
@@ -48,8 +48,12 @@ def match_ids(corpus: Corpus, store_ids: Sequence[str]) -> Corpus:
     return replace(corpus, images=images, notes=(*corpus.notes, note))
 
 
-def _match(names: Iterable[str], store_ids: Sequence[str]) -> dict[str, str]:
-    """Name to store id, for the names that have one."""
+def match_names(names: Iterable[str], store_ids: Sequence[str]) -> dict[str, str]:
+    """Name to store id, for the names that have one; by the rule of :func:`match_ids`.
+
+    Raises:
+        DataError: if a name fits several ids, or an id several names.
+    """
     by_id = {unicodedata.normalize("NFC", store_id): store_id for store_id in store_ids}
     by_end: dict[str, list[str]] = {}
     for key, store_id in by_id.items():

@@ -1,5 +1,6 @@
 """The region store: features, boxes and concepts of all images in one mapped file."""
 
+from weaksup.store.pooled import pool_features
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
 from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
 from weaksup.store.shards import Overwriting, check_shards, finish_shards
@@ -17,6 +18,7 @@ __all__ = [
     "check_shards",
     "finish_shards",
     "open_store",
+    "pool_features",
     "shard_path",
     "shard_ranges",
     "write_store",

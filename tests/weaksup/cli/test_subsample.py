@@ -149,6 +149,16 @@ def test_without_wordnet_it_says_so(store, place, capsys, monkeypatch):
     assert capsys.readouterr().err == f"{WORDNET_NOTICE}\n"
 
 
+def test_diverse_reads_the_store(store, capsys):
+    assert run("--captions", "captions.csv", "--strategy", "diverse", "--ratio", "0.5") == 0
+    first = annotations()
+    assert (first.strategy, len(first.annotated)) == ("diverse", 4)
+    assert "photos/3.jpg" not in first.annotated
+    assert "concepts: annotated images show" in capsys.readouterr().out
+    assert run("--strategy", "diverse", "--ratio", "0.25") == 0
+    assert set(annotations().annotated) < set(first.annotated)
+
+
 def test_out(store, capsys):
     assert run("--captions", "captions.csv", "--out", "new/a.json") == 0
     assert json.loads(Path("new/a.json").read_text())["format"] == "weaksup.annotations"
@@ -174,6 +184,7 @@ def test_out(store, capsys):
         (["--captions", "captions.csv", "--workspace", "captions.csv"], 2, "is a file"),
         (["--captions", "captions.csv", "--out", "."], 2, "is a folder"),
         (["--captions", "captions.csv", "--strategy", "coverage"], 3, "needs the concepts"),
+        (["--captions", "captions.csv", "--strategy", "diverse"], 3, "needs the region features"),
         (["--captions", "captions.csv", "--out", "captions.csv/x"], 3, "cannot be written"),
         (["--captions", "noise.txt"], 3, "no known captions format"),
         (["--captions", "tested.csv"], 3, "in the train split"),

@@ -1,0 +1,1 @@
+"""Which un-annotated images to write captions for next, and the worksheet to write them in."""
