@@ -381,7 +381,9 @@ def open_index(run: Run) -> Index:
     Raises:
         DataError: if it is missing, damaged, of another version, or older than the run's weights.
         MissingDependencyError: if it needs FAISS, which is not installed.
+        UsageError: if the run's model has no embeddings.
     """
+    run.embedding_model()
     folder = run.folder / FOLDER
     header = _read_header(folder)
     if header["run_fingerprint"] != run.fingerprint:

@@ -292,6 +292,15 @@ class Run(Towers):
     def model_name(self) -> str:
         return self.description.config.model
 
+    def embedding_model(self) -> EmbeddingModel:
+        if self.compares_pairs:
+            raise UsageError(
+                f"the run {self.folder.name} ({self.model_name}) compares images and sentences "
+                "pair by pair: it has no embeddings",
+                "name another run with --run, or train a3vse, vsepp, vse-infty or cca",
+            )
+        return super().embedding_model()
+
     @property
     def regions(self) -> Path:
         return self.description.regions

@@ -68,10 +68,11 @@ def command(
       weaksup import features_npz --images photos --out butd.h5
     """
     from weaksup.images import list_images
-    from weaksup.store.convert.importing import import_regions
+    from weaksup.store.convert.importing import import_regions, recognise
 
     workspace = Workspace.open(workspace_folder)
     store = out or workspace.own_regions
+    recognise(source)  # before what is in the way of something that is no features at all
     _check_concepts(store.with_name("concepts.json"), overwrite=overwrite)
     images = [name for name, _ in list_images(image_folders)] if image_folders else None
     notices = stderr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,12 +87,15 @@ def command(
             stderr().print(f"note: {note}", markup=False, highlight=False)
         written = write_index(index, loaded)
     out = stdout()
+    following = 'next: weaksup search "a dog runs through the snow"'
+    if run is not None:
+        following += f" --run {shlex.quote(run)}"
     for line in (
         f"images: {len(written):,}, of width {written.images.rows.shape[1]}, searched by "
         f"{written.kind} ({time.monotonic() - began:.1f} s)",
         f"captions: {len(written.known):,}",
         f"written: {written.folder}",
-        in_workspace('next: weaksup search "a dog runs through the snow"', workspace_folder),
+        in_workspace(following, workspace_folder),
     ):
         out.print(line, markup=False, highlight=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,8 @@ def _next(store: RegionStore, image: str | None, picture: Path | None, folder: P
         return "next: --picture out.png draws it"
     if folder is None:
         return 'next: --text "a sentence" shows how a run weighs it'
-    return "next: `weaksup evaluate` says how the run does on all of the test"
+    named = shlex.quote(folder.name)
+    return f"next: `weaksup evaluate --run {named}` says how the run does on all of the test"
 
 
 def _description(folder: Path) -> RunDescription:

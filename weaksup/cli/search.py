@@ -150,6 +150,7 @@ def _index(run: Run, *, captions: bool) -> Index:
     from trainer.index import build_index, has_index, open_index
     from weaksup.store import open_store
 
+    run.embedding_model()
     if has_index(run):
         return open_index(run)
     store = open_store(

@@ -46,28 +46,44 @@ class ImportReport:
     notes: list[str]
 
 
-def open_source(path: Path) -> FeatureSource:
-    """Recognise features by their content: a precomp folder, npz files or tsv files.
+def recognise(path: Path) -> type[PrecompSource] | type[NpzSource] | type[TsvSource]:
+    """The format of features, by their content: a precomp folder, npz files or tsv files.
 
     Raises:
-        DataError: if it is none of them, or damaged.
+        DataError: if it is none of them, or cannot be read.
     """
     try:
         if path.is_dir() and any(path.glob(f"*{SUFFIX}")):
-            return PrecompSource.open(path)
+            return PrecompSource
         if find_npz(path):
-            return NpzSource.open(path)
+            return NpzSource
         if find_tsv(path):
-            return TsvSource.open(path)
+            return TsvSource
     except OSError as error:
-        raise DataError(
-            f"{error.filename or path} cannot be read: {error.strerror or error}",
-            "mend the permissions, or name another place",
-        ) from error
+        raise _unreadable(path, error) from error
     raise DataError(
         f"{path} holds no region features in a known format",
         "known: a folder of SPLIT_ims.npy and SPLIT_caps.txt (VSE++, SCAN, VSE-infinity), of .npz "
         "files (bottom-up-attention.pytorch), or tsv files (bottom-up attention, LXMERT)",
+    )
+
+
+def open_source(path: Path) -> FeatureSource:
+    """Open features of whatever format they are.
+
+    Raises:
+        DataError: if it is none that is known, or damaged.
+    """
+    try:
+        return recognise(path).open(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{error.filename or path} cannot be read: {error.strerror or error}",
+        "mend the permissions, or name another place",
     )
 
 
