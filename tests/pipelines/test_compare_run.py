@@ -50,7 +50,9 @@ def finished(tmp_path_factory, make_world):
     """A comparison that is done, in a process of its own: its folder and what was printed."""
     world = make_world(tmp_path_factory.mktemp("finished"))
     path, captions = world.config(CONFIG), world.captions()
-    end = subprocess.run(command(world, path, captions), capture_output=True, text=True)
+    # One thread, as each of two processes has below: others would round otherwise.
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    end = subprocess.run(command(world, path, captions), capture_output=True, text=True, env=alone)
     assert end.returncode == 0, end.stderr
     return world.folder, end.stdout, end.stderr
 
@@ -196,8 +198,9 @@ def test_only_some_labels(world, compare):
 
 
 @pytest.mark.slow
-def test_processes_find_the_same(done, world, compare):
+def test_processes_find_the_same(done, world, compare, monkeypatch):
     _, captions, _, _ = done
+    monkeypatch.setattr("pipelines.compare.workers.processors", lambda: 2)
     path = world.config(CONFIG, name="parallel.toml")
     code, _, err = compare(path, "--jobs", 2, captions=captions)
     assert code == 0, err
