@@ -34,7 +34,9 @@ def test_it_serves_until_it_is_stopped(indexed):
         line = server.stdout.readline()
         address = line.split("open ")[1].split()[0]
         assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(f"{address}/api/search?q=dark+cat", timeout=60) as answer:
+        # Not urlopen, whose opener remembers the proxies of whatever called it first.
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{address}/api/search?q=dark+cat", timeout=60) as answer:
             found = json.load(answer)
         assert len(found["results"]) == 24
         server.send_signal(signal.SIGINT)
