@@ -9,7 +9,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weaksup.errors import DataError
-from weaksup.store.convert.source import AGAIN, Features, fractions
-from weaksup.types import CaptionedImage
+from weaksup.store.convert.source import AGAIN, Features, FeatureSource, fractions
 
 _FEATURES = ("x", "features", "feature")
 _BOXES = ("bbox", "boxes")
@@ -29,22 +28,14 @@ _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.err
 
 
 @dataclass
-class NpzSource:
-    """A folder of npz files; see :class:`~weaksup.store.convert.source.FeatureSource`.
+class NpzSource(FeatureSource):
+    """A folder of npz files.
 
     An image's name is the file's path inside the folder, without ``.npz``. Only the arrays that
     are needed are opened: a pickled ``info`` beside them is never read.
     """
 
-    path: Path
-    format: str = "npz"
-    names: list[str] = field(default_factory=list)
-    feature_size: int = 0
-    captioned: list[CaptionedImage] = field(default_factory=list)
-    whole_image_first: bool = False
-    notes: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    origin: dict[str, Any] = field(default_factory=dict)
+    format = "npz"
 
     @classmethod
     def open(cls, path: Path) -> NpzSource:

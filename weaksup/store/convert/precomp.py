@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from weaksup.errors import DataError
 from weaksup.store.convert.precomp_writer import DESCRIPTION, FORMAT, VERSION
-from weaksup.store.convert.source import AGAIN, Features
+from weaksup.store.convert.source import AGAIN, Features, FeatureSource
 from weaksup.types import TEST, TRAIN, VAL, CaptionedImage
 
 SUFFIX = "_ims.npy"
@@ -42,21 +42,13 @@ class _Split:
 
 
 @dataclass
-class PrecompSource:
-    """A precomp folder; see :class:`~weaksup.store.convert.source.FeatureSource`.
+class PrecompSource(FeatureSource):
+    """A precomp folder.
 
     Rows of zeros at the end of an image's regions are padding, and left out.
     """
 
-    path: Path
-    format: str = "precomp"
-    names: list[str] = field(default_factory=list)
-    feature_size: int = 0
-    captioned: list[CaptionedImage] = field(default_factory=list)
-    whole_image_first: bool = False
-    notes: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    origin: dict[str, Any] = field(default_factory=dict)
+    format = "precomp"
     _splits: list[_Split] = field(default_factory=list)
 
     @classmethod

@@ -5,10 +5,11 @@ Letters: R regions of an image, D feature width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,8 @@ class Features:
     size: tuple[int, int]
 
 
-class FeatureSource(Protocol):
+@dataclass
+class FeatureSource(ABC):
     """A file or folder of region features that is read image by image.
 
     Attributes:
@@ -55,25 +57,18 @@ class FeatureSource(Protocol):
         origin: what the source says of itself, JSON-compatible.
     """
 
-    @property
-    def format(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def names(self) -> list[str]: ...
-    @property
-    def feature_size(self) -> int: ...
-    @property
-    def captioned(self) -> list[CaptionedImage]: ...
-    @property
-    def whole_image_first(self) -> bool: ...
-    @property
-    def notes(self) -> list[str]: ...
-    @property
-    def files(self) -> list[Path]: ...
-    @property
-    def origin(self) -> dict[str, Any]: ...
+    format: ClassVar[str]
 
+    path: Path
+    names: list[str] = field(default_factory=list)
+    feature_size: int = 0
+    captioned: list[CaptionedImage] = field(default_factory=list)
+    whole_image_first: bool = False
+    notes: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @abstractmethod
     def read(self) -> Iterator[Features]:
         """The images in the order of ``names``.
 

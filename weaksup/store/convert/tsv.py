@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from weaksup.errors import DataError
-from weaksup.store.convert.source import AGAIN, Features, fractions
-from weaksup.types import CaptionedImage, Float32
+from weaksup.store.convert.source import AGAIN, Features, FeatureSource, fractions
+from weaksup.types import Float32
 
 # The places of the columns that are read; the number of columns tells the layouts apart.
 BOTTOM_UP = {"id": 0, "width": 1, "height": 2, "count": 3, "boxes": 4, "features": 5}
@@ -29,22 +28,14 @@ _SHORTENED = "the file may have been cut short: fetch it again"
 
 
 @dataclass
-class TsvSource:
-    """One or several tsv files; see :class:`~weaksup.store.convert.source.FeatureSource`.
+class TsvSource(FeatureSource):
+    """One or several tsv files.
 
     The files are read twice, line by line: first for the names, then for the features. Of images
     that occur again, as some do in the files that are published, the first counts.
     """
 
-    path: Path
-    format: str = "tsv"
-    names: list[str] = field(default_factory=list)
-    feature_size: int = 0
-    captioned: list[CaptionedImage] = field(default_factory=list)
-    whole_image_first: bool = False
-    notes: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    origin: dict[str, Any] = field(default_factory=dict)
+    format = "tsv"
 
     @classmethod
     def open(cls, path: Path) -> TsvSource:
