@@ -203,7 +203,7 @@ class Towers:
         rows = [self.vocabulary.encode(text) for text in texts]
         order, batches = self._text_batches(rows)
         with evaluating(self.model):
-            for _, regions in self._image_batches(store, indices):
+            for regions in self._image_batches(store, indices):
                 contents += _contents(regions)
                 images.append(Fragments.of(self.model.encode_images(regions.to(self.device))))
             sentences = [
@@ -230,12 +230,10 @@ class Towers:
             "train a3vse, vsepp, vse-infty or cca for what needs them",
         )
 
-    def _image_batches(
-        self, store: RegionStore, indices: Int64
-    ) -> Iterator[tuple[Int64, RegionInputs]]:
+    def _image_batches(self, store: RegionStore, indices: Int64) -> Iterator[RegionInputs]:
         for start in range(0, len(indices), IMAGE_CHUNK):
             rows = indices[start : start + IMAGE_CHUNK]
-            yield rows, read_regions(store, rows, max_regions=self.max_regions)
+            yield read_regions(store, rows, max_regions=self.max_regions)
 
     def _text_batches(self, rows: Sequence[list[int]]) -> tuple[Int64, Iterator[TokenBatch]]:
         """Batches of sentences of like length, which hold little padding; and their order."""
