@@ -365,7 +365,7 @@ def read_regions(store: RegionStore, rows: Int64, *, max_regions: int | None) ->
 
 def signed_root(features: Tensor) -> Tensor:
     """sign(x) sqrt(|x|), element by element."""
-    return features.sign() * features.abs().sqrt()
+    return features.abs().sqrt_().copysign_(features)
 
 
 def read_images(

@@ -51,7 +51,8 @@ class RegionEncoder(nn.Module):
         use_geometry: add a linear map of the box (x1 y1 x2 y2 area).
         attention_layers: transformer layers over the regions of an image.
         heads: of each of these layers.
-        dropout: on the standardised features and in the MLP.
+        dropout: on the standardised features and in the MLP. Of the features it hides whole
+            channels of an image, in all its regions: neighbouring regions tell much the same.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class RegionEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout1d(dropout)
         self.linear = nn.Linear(feature_size, embed_size)
         self.geometry = nn.Linear(GEOMETRY_SIZE, embed_size, bias=False) if use_geometry else None
         self.mlp = (
@@ -98,7 +99,7 @@ class RegionEncoder(nn.Module):
 
     def forward(self, regions: RegionInputs) -> Tensor:
         """(B, R, D) standardised features and their boxes -> (B, R, d) fragments."""
-        features = self.dropout(regions.features)
+        features = self.dropout(regions.features.transpose(1, 2)).transpose(1, 2)
         fragments: Tensor = self.linear(features)
         if self.mlp is not None:
             fragments = fragments + self.mlp(features)

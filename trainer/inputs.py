@@ -69,9 +69,9 @@ class Standardizer(nn.Module):
 
     def forward(self, regions: RegionInputs) -> RegionInputs:
         """The same regions with standardised features, padding left at 0."""
-        features = self.scale(regions.features)
-        return replace(regions, features=features * regions.mask.unsqueeze(-1))
+        features = self.scale(regions.features).mul_(regions.mask.unsqueeze(-1))
+        return replace(regions, features=features)
 
     def scale(self, features: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return (features - self.mean) / self.deviation
+        return (features - self.mean).div_(self.deviation)
