@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install wordnet demo test format bench clean
+.PHONY: help install wordnet demo test docs format bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test: install  ## style, types and tests
 	$(BIN)/mypy -p weaksup -p trainer -p pipelines
 	$(BIN)/pytest
 
+docs: $(INSTALLED)  ## build the documentation, site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "next: python3 -m http.server --directory site, and open the address that it names"
+
 format: $(INSTALLED)  ## mend style where that can be done automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -56,5 +60,5 @@ bench: $(INSTALLED)  ## measure what docs/benchmarks.md states
 	$(BIN)/python -m benchmarks.extraction ../shared/flickr8k/images ../shared/models/yolox_nano.onnx
 
 clean:  ## remove .venv and all caches
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -54,6 +54,11 @@ def command(
 
     `extract` makes it from what the detector can say; `subsample` adds what the kept training
     captions say, and their counts. Regions below the score threshold do not count.
+
+    \b
+    Examples:
+      weaksup concepts
+      weaksup concepts --top 100 --out concepts.csv
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise UsageError(

@@ -37,6 +37,11 @@ def command(workspace_folder: Path, scenes: int, epochs: int | None) -> None:
     Generates scenes with captions, calls extract, subsample, train and evaluate on them, and ends
     with a table and a picture. Minutes on two processors. Called again, it goes on where it was
     interrupted, and does nothing again that is done.
+
+    \b
+    Examples:
+      weaksup demo
+      weaksup demo --scenes 400 --epochs 4
     """
     from pipelines.demo import run_demo
 

@@ -186,6 +186,12 @@ def command(
 
     Writes the region store and, beside it, concepts.json. Interrupted, it goes on from there when
     it is called again; a store that is finished already is left as it is.
+
+    \b
+    Examples:
+      weaksup extract --images photos
+      weaksup extract --images photos --captions captions.csv --device cuda
+      weaksup extract --images photos --detector onnx --weights yolox.onnx --shards 4 --out store
     """
     if captions is not None:
         # What is no captions file must not be remembered, and is told before the detector works.
