@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -71,9 +72,30 @@ def workspace_option(function: F) -> F:
 
 def run_option(function: F) -> F:
     """``--run``."""
-    return click.option("--run", metavar="DIR", help="Run, or its name.  [default: the latest]")(
-        function
-    )
+    return click.option(
+        "--run",
+        metavar="DIR",
+        shell_complete=complete_run,
+        help="Run, or its name.  [default: the latest]",
+    )(function)
+
+
+def complete_run(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The workspace's runs that begin so, or else a folder."""
+    try:
+        workspace = Workspace.open(context.params.get("workspace_folder"))
+        runs = sorted(path.name for path in workspace.runs.iterdir() if path.is_dir())
+    except (OSError, UserError):
+        runs = []
+    fitting = [CompletionItem(name) for name in runs if name.startswith(begun)]
+    return fitting or [CompletionItem(begun, type="dir")]
+
+
+def complete_model(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """Models that begin so."""
+    from trainer.config import MODEL_NAMES
+
+    return [name for name in MODEL_NAMES if name.startswith(begun)]
 
 
 def regions_option(*, default: str) -> Callable[[F], F]:

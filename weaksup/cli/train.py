@@ -13,6 +13,7 @@ import click
 from weaksup.cli.options import (
     EXISTING,
     captions_option,
+    complete_model,
     in_workspace,
     parse_assignments,
     regions_option,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME",
+    shell_complete=complete_model,
     help="a3vse, vsepp, vse-infty, scan or cca.  [default: the configuration's, or a3vse]",
 )
 @click.option("--config", type=EXISTING, metavar="FILE", help="Settings as TOML.")
