@@ -124,6 +124,9 @@ def run_demo(folder: Path, *, scenes: int, epochs: int | None, console: Console)
         f"{len(examples)} evenly spaced test pictures and the longest sentence about each",
     ).save(picture)
     console.print(f"scenes, what was detected and what was found: {picture}", markup=False)
+    place = shlex.join(("--workspace", str(folder), "--run", COMPARISON[0].run))
+    for command_line in (f"weaksup index {place}", f"weaksup serve {place}"):
+        console.print(f"next: {command_line}", markup=False, highlight=False, soft_wrap=True)
     return picture
 
 

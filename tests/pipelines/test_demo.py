@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -13,6 +14,7 @@ from rich.console import Console
 from pipelines.demo import COMPARISON, run_demo
 from pipelines.examples import choose_examples
 from trainer.config import load_config
+from weaksup.cli import weaksup
 from weaksup.errors import UsageError
 
 SCENES, EPOCHS = 60, 2
@@ -99,6 +101,16 @@ def test_the_picture_shows_what_the_model_ranks(finished):
         if example.rank == 1:
             assert example.results[0] == example.scene
     assert any(example.boxes for example in examples)
+
+
+def test_it_ends_with_commands_that_lead_to_the_page(finished):
+    folder, _, shown = finished
+    ends = [line for line in shown.splitlines() if line.startswith("next: weaksup ")][-2:]
+    index, serve = (shlex.split(line.removeprefix("next: ")) for line in ends)
+    weaksup.main(args=index[1:], prog_name="weaksup", standalone_mode=False)
+    assert (folder / "runs" / COMPARISON[0].run / "index").is_dir()
+    assert serve[1] == "serve"
+    assert serve[2:] == index[2:]
 
 
 def test_a_second_call_does_nothing_again(finished):
