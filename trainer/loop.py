@@ -35,7 +35,8 @@ class Step:
         step: in the epoch, counted from 0.
         steps: of an epoch.
         images: read in this step.
-        figures: losses by name, their sum, discriminator accuracies, learning rate, gradient norm.
+        figures: losses by name (a mean over pairs, also where their sum is minimised), all of them
+            together, discriminator accuracies, learning rate, gradient norm.
         last: whether the epoch ends with it.
         waited: seconds for which it waited for its batch; that is the whole reading without
             workers.
@@ -156,7 +157,8 @@ def _check(losses: Losses, epoch: int, step: int) -> None:
 
 
 def _figures(losses: Losses, schedule: LambdaLR) -> dict[str, float]:
-    terms = {f"loss/{name}": value.item() for name, value in losses.terms.items()}
+    # A sum grows with the batch, and looks like divergence.
+    terms = {f"loss/{name}": value.item() / losses.pairs for name, value in losses.terms.items()}
     info = {name: value.item() for name, value in losses.info.items()}
     return {
         "loss/total": sum(terms.values()),

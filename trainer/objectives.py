@@ -46,10 +46,13 @@ class Losses:
     Attributes:
         terms: weighted losses, () float each; their sum is minimised.
         info: figures to log that are not minimised, such as discriminator accuracies.
+        pairs: over how many pairs the terms are summed: they are told as means of one. 1 where
+            they are means already.
     """
 
     terms: dict[str, Tensor]
     info: dict[str, Tensor] = field(default_factory=dict)
+    pairs: int = 1
 
     @property
     def total(self) -> Tensor:
@@ -87,14 +90,15 @@ class HingeObjective(Objective):
     def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         texts = model.encode_texts(batch.captions)
+        positive = batch.image.unsqueeze(1) == batch.image.unsqueeze(0)
         with _exact(batch):
             loss = hinge_ranking(
                 model.similarity(images, texts),
-                batch.image.unsqueeze(1) == batch.image.unsqueeze(0),
+                positive,
                 margin=self.margin,
                 hardest=progress.epoch >= self.warmup_epochs,
             )
-        return Losses({"gold": loss})
+        return Losses({"gold": loss}, pairs=int(positive.sum()))
 
 
 class AlignmentObjective(Objective):

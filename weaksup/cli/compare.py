@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -75,7 +76,8 @@ def command(
     from pipelines.compare.config import find_config, load_comparison
     from pipelines.compare.run import Options, compare
 
-    comparison = load_comparison(find_config(config))
+    file = find_config(config)
+    comparison = load_comparison(file)
     out, notices = stdout(), stderr()
     workspace = Workspace.open(workspace_folder)
     compare(
@@ -87,7 +89,13 @@ def command(
         out=out,
         notices=notices,
     )
-    following = (
-        f"next: add to {config} and run `weaksup compare {config}`: only what is new is trained"
-    )
-    out.print(in_workspace(following, workspace_folder), markup=False, highlight=False)
+    out.print(in_workspace(_next(config, file), workspace_folder), markup=False, highlight=False)
+
+
+def _next(config: str, file: Path) -> str:
+    """What to do now; a comparison that comes with weaksup is not to be written in."""
+    only_new = "only what is new is trained"
+    if Path(config) == file:
+        named = shlex.quote(config)
+        return f"next: add to {config} and run `weaksup compare {named}`: {only_new}"
+    return f"next: copy {file} to mine.toml, add to it, and `weaksup compare mine.toml`: {only_new}"

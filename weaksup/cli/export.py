@@ -104,8 +104,10 @@ def command(
       weaksup export --out mine_precomp --standardize --max-regions 20
     """
     from weaksup.store.convert.plan import plan_precomp
-    from weaksup.store.convert.precomp_writer import write_precomp
+    from weaksup.store.convert.precomp_writer import check_place, write_precomp
 
+    # Before anything is read and told: notes above an error hide it.
+    check_place(out, overwrite=overwrite)
     notices = stderr()
     workspace = Workspace.open(workspace_folder)
     regions = regions or workspace.require(workspace.regions, command="extract --images DIR")

@@ -61,7 +61,12 @@ SHOWN_CAPTIONS = 5
     default="table",
     show_default=True,
 )
-@click.option("--out", type=ANY_PATH, metavar="FILE.png", help="Where --format picture goes.")
+@click.option(
+    "--out",
+    type=ANY_PATH,
+    metavar="FILE",
+    help="Where --format picture goes: .png, .jpg or .webp.  [default: search.png, here]",
+)
 @run_option
 @models_option
 @workspace_option

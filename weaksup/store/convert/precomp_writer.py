@@ -192,7 +192,12 @@ def one_line(caption: str) -> str:
     return _LINE_END.sub(" ", caption).strip()
 
 
-def _prepare(folder: Path, *, overwrite: bool) -> None:
+def check_place(folder: Path, *, overwrite: bool) -> list[Path]:
+    """The files that writing to ``folder`` replaces, the description first.
+
+    Raises:
+        UsageError: if it is a file, or there are such files and ``overwrite`` is not asked for.
+    """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a folder with --out")
     old = [
@@ -212,6 +217,11 @@ def _prepare(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds precomputed features already, such as {old[0].name}",
             "--overwrite replaces them, --out writes elsewhere",
         )
+    return old
+
+
+def _prepare(folder: Path, *, overwrite: bool) -> None:
+    old = check_place(folder, overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in old:  # the description first: what follows is not whole until it is back
