@@ -18,6 +18,6 @@ class SigmoidObjective(Objective):
         texts = model.encode_texts(batch.captions)
         logits = self.scale * model.similarity(images, texts) + self.bias
         # Positives by image, never a diagonal: a batch may hold two captions of one image.
-        same = batch.image[: batch.annotated].unsqueeze(1) == batch.image[: batch.annotated]
+        same = batch.image.unsqueeze(1) == batch.image
         sign = 2 * same.float() - 1
         return Losses({"sigmoid": -F.logsigmoid(sign * logits).sum(1).mean()})

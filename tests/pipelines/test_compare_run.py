@@ -279,8 +279,7 @@ def test_without_a_store_extract_is_named(tmp_path, world, capsys, monkeypatch):
 
 
 LONG = 'models = ["a3vse"]\nratios = [0.5]\nseeds = [0, 1]\n'
-# So many that none ends while a busy machine lets this process wait.
-EPOCHS = ("epochs = 1\n", "epochs = 40\n")
+EPOCHS = ("epochs = 1\n", "epochs = 20\n")
 
 
 @pytest.fixture

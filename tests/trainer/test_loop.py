@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import runpy
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,9 +60,17 @@ def loop(world, tiny):
     model = build_model(config, Sizes.of(data))
 
     def start(
-        objective, *, position=None, epochs=2, grad_clip=0.0, workers=0, lr=0.125, made=BatchDataset
+        objective,
+        *,
+        make_optimizer=lambda model, objective: optimizer_of(objective.factor, lr=0.125),
+        position=None,
+        epochs=2,
+        grad_clip=0.0,
+        workers=0,
+        unannotated_size=2,
+        made=BatchDataset,
     ):
-        optimizer = optimizer_of(objective.factor, lr=lr)
+        optimizer = make_optimizer(model, objective)
         accelerator = make_accelerator(device="cpu", precision="fp32")
         return train_steps(
             model=model,
@@ -73,7 +83,7 @@ def loop(world, tiny):
                 seed=0,
                 epoch=epoch,
                 batch_size=3,
-                unannotated_size=2,
+                unannotated_size=unannotated_size,
                 max_regions=4,
                 word_drop=0.0,
                 word_removal=0.0,
@@ -166,7 +176,11 @@ def test_workers_and_the_loader_draw_nothing_from_the_generator_of_dropout(loop)
 
 def test_the_gradient_is_clipped_and_its_norm_logged(loop):
     objective = Scripted(lambda step: 8.0)
-    step = next(iter(loop(objective, grad_clip=0.5, lr=0.25)))
+
+    def faster(model, objective):
+        return optimizer_of(objective.factor, lr=0.25)
+
+    step = next(iter(loop(objective, grad_clip=0.5, make_optimizer=faster)))
     assert step.figures["gradient_norm"] == pytest.approx(8.0)
     assert objective.factor.item() == pytest.approx(1 - 0.25 * 0.5, rel=1e-4)
 
@@ -182,3 +196,15 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_takes_no_step(loop, value
     assert error.value.exit_code == 2
     assert "lr" in error.value.hint
     assert objective.factor.item() == before
+
+
+def test_the_loss_of_the_documentation_trains_a_model(loop):
+    example = Path(__file__).parents[2] / "docs" / "examples" / "sigmoid_objective.py"
+    objective = runpy.run_path(str(example))["SigmoidObjective"]()
+
+    def of_both(model, objective):
+        return torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=0.01)
+
+    steps = loop(objective, make_optimizer=of_both, unannotated_size=0, epochs=20)
+    losses = [step.figures["loss/sigmoid"] for step in steps]
+    assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
