@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.distributed import ALONE, World
 from trainer.evidence import read_evidence
 from trainer.inputs import RegionInputs
 from trainer.semantics import Semantics, read_semantics
@@ -34,7 +35,7 @@ from weaksup.types import (
 )
 
 # What a random stream is for is part of its key: no two streams may be one.
-GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS, STATISTICS = 1, 2, 3, 4, 5
+GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS, STATISTICS, ENCODING = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class EvaluationSet:
 class Batch:
     """One step's images, gold captions and regional semantics.
 
-    The images are the annotated ones of the B gold pairs, then the un-annotated ones.
+    The images are the annotated ones of the B gold pairs, then the un-annotated ones. Of several
+    processes each has its share of what is encoded: regions, captions and semantics.
 
     Attributes:
         regions: of B + U images.
@@ -253,6 +255,7 @@ class BatchDataset(Dataset[Batch]):
         word_removal: share of caption words that are left out.
         concept_drop: share of concept phrases that are left out.
         teacher: whose embeddings go along; None leaves them out.
+        world: whose share of each batch is read; the batches do not depend on it.
     """
 
     def __init__(
@@ -268,7 +271,9 @@ class BatchDataset(Dataset[Batch]):
         word_removal: float,
         concept_drop: float,
         teacher: Teacher | None = None,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.data, self.teacher = data, teacher
         self.seed, self.epoch = seed, epoch
         self.max_regions = max_regions
@@ -309,14 +314,19 @@ class BatchDataset(Dataset[Batch]):
         data, gold = self.data, self.gold[step]
         places = np.concatenate((data.gold_image[gold], self.others[step]))
         captions = [data.vocabulary.encode(data.gold_captions[g]) for g in gold]
+        # All are altered, whatever is kept: no process may see other random numbers.
         semantics = [self._sentence(data.semantics.phrases[p], generator) for p in places]
+        captions = [self._alter(caption, generator) for caption in captions]
+        images, texts = self.world.share(len(places)), self.world.share(len(gold))
         teacher = self.teacher
         return Batch(
-            regions=read_regions(data.store, data.rows[places], max_regions=self.max_regions),
+            regions=read_regions(
+                data.store, data.rows[places[images]], max_regions=self.max_regions
+            ),
             image=torch.from_numpy(data.rows[places]),
             annotated=len(gold),
-            captions=pad([self._alter(caption, generator) for caption in captions]),
-            semantics=pad(semantics),
+            captions=pad(captions[texts]),
+            semantics=pad(semantics[images]),
             concepts=torch.from_numpy(data.semantics.concepts[places]).float(),
             teacher_images=_rows_of(teacher.images if teacher else None, places),
             teacher_captions=_rows_of(teacher.captions if teacher else None, gold),

@@ -10,7 +10,9 @@ from weaksup.errors import UsageError
 
 
 def make_accelerator(*, device: str, precision: str) -> Accelerator:
-    """An accelerator for one process.
+    """An accelerator for this process.
+
+    Of several processes (``join_world``) each has the GPU of its place on its machine.
 
     Args:
         device: ``auto`` (a GPU if there is one), or as torch names it.

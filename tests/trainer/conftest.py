@@ -13,6 +13,8 @@ import torch
 
 from trainer.config import TrainConfig, load_config
 from trainer.data import TrainingData
+from trainer.distributed import ALONE
+from trainer.distributed import World as Processes
 from trainer.evidence import sources
 from trainer.inputs import RegionInputs
 from trainer.run import RunDescription
@@ -190,6 +192,7 @@ class World:
         *,
         resume: bool = False,
         make_logger: Callable[[Plan], Any] | None = None,
+        processes: Processes = ALONE,
     ) -> TrainingResult:
         store = self.store()
         return train(
@@ -209,6 +212,7 @@ class World:
             folder=folder,
             resume=resume,
             make_logger=make_logger or (lambda plan: Silent()),
+            world=processes,
         )
 
 
