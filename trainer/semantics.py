@@ -101,7 +101,8 @@ def _words(
     ]
     for start in range(0, len(rows), CHUNK):
         for scores in read_evidence(store, rows[start : start + CHUNK])[:, objects:]:
-            order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= threshold)]
+            sure = np.flatnonzero((scores > 0) & (scores >= threshold))
+            order = sure[np.argsort(-scores[sure], kind="stable")]
             yield [name for name in (names[place] for place in order) if name is not None]
 
 

@@ -119,6 +119,11 @@ def test_unsure_classes_say_nothing(classified, threshold, said):
     assert found.phrases == [said]
 
 
+def test_what_was_not_seen_says_nothing_whatever_the_threshold(classified):
+    found = read(classified, [1], word_threshold=0.0, spoken={"dog", "mountain", "hulk"})
+    assert found.phrases == [["car", "dog", "hulk"]]
+
+
 def test_classes_are_added_up_to_a_number_of_phrases(classified, monkeypatch):
     monkeypatch.setattr(semantics, "MOST", 2)
     assert read(classified, [0], spoken={"dog", "alp"}).phrases == [["car", "dog"]]
