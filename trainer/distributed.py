@@ -12,11 +12,9 @@ Letters: B encoded rows of all processes, L fragments, d embedding width.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,13 +27,10 @@ from trainer.encoders import Encoded
 from trainer.inputs import RegionInputs
 from trainer.models.base import Encoders, RetrievalModel
 from trainer.text import TokenBatch
-from weaksup.errors import UsageError, UserError
+from weaksup.errors import DataError, UserError
 
 T = TypeVar("T")
 
-# The others wait while the first validates, or solves a closed form. A process that dies is
-# noticed at once, whatever this is.
-PATIENCE = timedelta(hours=12)
 INTERRUPTED = 130
 
 
@@ -43,11 +38,21 @@ class LostProcessError(UserError):
     """Another process of the run has ended, or cannot be reached."""
 
 
+def exit_code(error: BaseException) -> int:
+    """With which code the command line ends by this error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, OSError):
+        return DataError.exit_code
+    return getattr(error, "exit_code", 1)
+
+
 @dataclass(frozen=True)
 class World:
     """The processes that train one run, seen from one of them. Alone, it does nothing at all.
 
-    Whoever calls one of its methods, all processes must call it, in the same order.
+    ``join_world`` (trainer/launch.py) gives it. Whoever calls one of its methods, all processes
+    must call it, in the same order.
 
     Attributes:
         rank: of this process, from 0. The first is the only one that writes.
@@ -86,17 +91,15 @@ class World:
         try:
             found = function()
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            code = INTERRUPTED if interrupted else getattr(error, "exit_code", 1)
             with suppress(LostProcessError):
-                self._from_first((None, code))
+                self._from_first((None, exit_code(error)))
             raise
         self._from_first((found, 0))
         return found
 
     def _from_first(self, outcome: Any) -> Any:
         held = [outcome]
-        with _together():
+        with together():
             dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
         return held[0]
 
@@ -110,7 +113,7 @@ class World:
             return [numbers]
         mine = torch.tensor(numbers, dtype=torch.int64)
         found = [torch.empty_like(mine) for _ in range(self.size)]
-        with _together():
+        with together():
             dist.all_gather(found, mine)
         return [tuple(other.tolist()) for other in found]
 
@@ -118,7 +121,7 @@ class World:
         """Give a module on every process the parameters and buffers that it has on the first."""
         if self.alone:
             return
-        with torch.no_grad(), _together():
+        with torch.no_grad(), together():
             for value in module.state_dict().values():
                 # gloo knows no bool.
                 dist.broadcast(value.view(torch.uint8) if value.dtype == torch.bool else value, 0)
@@ -171,7 +174,7 @@ class World:
         if self.alone or not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        with _together():
+        with together():
             dist.all_reduce(flat)
         parts = flat.mul_(scale).split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -203,7 +206,7 @@ class _Gather(torch.autograd.Function):
         padded = value.new_zeros(most, *value.shape[1:])
         padded[: len(value)] = value
         found = [torch.empty_like(padded) for _ in counts]
-        with _together():
+        with together():
             dist.all_gather(found, padded)
         return torch.cat([rows[:count] for rows, count in zip(found, counts, strict=True)])
 
@@ -250,57 +253,7 @@ class _SharedEncoders:
 
 
 @contextmanager
-def join_world(*, device: str) -> Iterator[World]:
-    """The processes that a launcher (torchrun, accelerate) has started, joined within the block.
-
-    Launchers say in the environment how many there are; without one, a process is alone.
-
-    Args:
-        device: as configured; each process takes the GPU of its place on its machine.
-
-    Raises:
-        UsageError: if the environment is not a launcher's, the device cannot be every process's,
-            or not every one has a GPU.
-        LostProcessError: if the others cannot be reached.
-    """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size == "1":
-        yield ALONE
-        return
-    missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
-    if missing or not size.isdecimal():
-        unset = f", and {', '.join(missing)} not set" if missing else ""
-        raise UsageError(
-            f"no launcher has started this process: WORLD_SIZE is {size}{unset}",
-            "start several processes with torchrun or accelerate launch, or unset WORLD_SIZE",
-        )
-    backend = "gloo"
-    if device != "cpu" and torch.cuda.is_available():
-        _take_gpu(device)
-        backend = "cpu:gloo,cuda:nccl"
-    with _together():
-        dist.init_process_group(backend, timeout=PATIENCE)
-    yield World(rank=dist.get_rank(), size=dist.get_world_size())
-    # Not after an error: the others may be waiting for something else, and would never answer.
-    dist.destroy_process_group()
-
-
-def _take_gpu(device: str) -> None:
-    if device not in ("auto", "cuda"):
-        raise UsageError(
-            f"device {device} cannot be that of several processes", "use --set device=auto or cpu"
-        )
-    place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= count:
-        raise UsageError(
-            f"there are more processes on this machine than GPUs ({count})",
-            "start one process a GPU (torchrun --nproc-per-node), or use --set device=cpu",
-        )
-    torch.cuda.set_device(place)
-
-
-@contextmanager
-def _together() -> Iterator[None]:
+def together() -> Iterator[None]:
     """Say in words that another process does not answer."""
     try:
         yield

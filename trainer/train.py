@@ -118,7 +118,7 @@ def train(
         LostProcessError: if another process of the run has ended.
     """
     # First what may be refused: a folder is written only for a run that can begin.
-    accelerator = make_accelerator(device=config.device, precision=config.precision)
+    accelerator = make_accelerator(device=config.device, precision=config.precision, world=world)
     seed_everything(config.seed)
     data = TrainingData.build(
         store,

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.distributed import ALONE, World, join_world
+from trainer.device import make_accelerator
+from trainer.distributed import ALONE, World
+from trainer.launch import join_world
 from weaksup.errors import UsageError
 
 HERE = Path(__file__).parent
@@ -24,7 +26,7 @@ def test_shares_are_all_there_is_in_order(count, size):
 
 def test_alone_there_is_nothing_to_do(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with join_world(device="auto") as world:
+    with join_world() as world:
         assert world is ALONE
     model, parameter = object(), torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.ones(2)
@@ -41,17 +43,16 @@ def test_an_environment_that_no_launcher_has_made_is_refused(monkeypatch, size, 
     monkeypatch.setenv("WORLD_SIZE", size)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UsageError, match=expected), join_world(device="cpu"):
+    with pytest.raises(UsageError, match=expected), join_world():
         pass
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("device", "place"), [("cuda:0", "0"), ("auto", "4096")])
 def test_every_process_needs_a_gpu_of_its_own(monkeypatch, device, place):
-    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", place)
-    with pytest.raises(UsageError, match="processes"), join_world(device=device):
-        pass
+    with pytest.raises(UsageError, match="processes"):
+        make_accelerator(device=device, precision="auto", world=World(0, 2))
 
 
 @pytest.mark.slow

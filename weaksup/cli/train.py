@@ -93,15 +93,14 @@ def command(
       torchrun --nproc-per-node 2 -m weaksup.cli train
     """
     from trainer.config import load_config
-    from trainer.distributed import join_world
+    from trainer.launch import join_world
 
-    overrides = parse_assignments(assignments)
-    given = {"epochs": epochs, "seed": seed}
-    overrides.update({key: str(value) for key, value in given.items() if value is not None})
-    settings = load_config(model=model, file=config, overrides=overrides)
-
-    with join_world(device=settings.device) as world:
-        # The first process speaks for all; of an error each says what it knows.
+    with join_world() as world:
+        overrides = parse_assignments(assignments)
+        given = {"epochs": epochs, "seed": seed}
+        overrides.update({key: str(value) for key, value in given.items() if value is not None})
+        settings = load_config(model=model, file=config, overrides=overrides)
+        # The first process speaks for all.
         notices = stderr(quiet=not world.first)
         result, folder = _train(
             settings,
