@@ -128,6 +128,7 @@ def train(
         semantics=config.semantics,
         min_count=config.text.min_count,
     )
+    _check_objective(config, data)
     model = build_model(config, Sizes.of(data))
     fingerprint = run_fingerprint(config, store, corpus, annotations)
     if resume:
@@ -155,6 +156,18 @@ def train(
     )
 
 
+def _check_objective(config: TrainConfig, data: TrainingData) -> None:
+    """Refuse a loss of un-annotated images alone where every image is annotated."""
+    loss = config.loss
+    if config.model != "a3vse" or loss.w_gold or loss.w_pseudo or len(data.rows) > data.annotated:
+        return
+    raise DataError(
+        "every training image is annotated, and only un-annotated ones would be learned from "
+        "(loss.w_gold and loss.w_pseudo are 0)",
+        "keep fewer captions with `weaksup subsample`, or give loss.w_gold a weight",
+    )
+
+
 def reads_unannotated(config: TrainConfig) -> bool:
     """Whether un-annotated images are read at all.
 
@@ -173,11 +186,15 @@ def _begin(
     description: RunDescription,
 ) -> None:
     """Refuse processes that would have nothing to encode, and write what the run is made from."""
-    pairs = len(data.gold_captions)
+    pairs, others = len(data.gold_captions), len(data.rows) - data.annotated
     fewest = pairs // max(1, round(pairs / config.batch_size))
+    drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), others)
+    if drawn:
+        fewest = min(fewest, drawn)
     if config.model != "cca" and fewest < world.size:
         raise UsageError(
-            f"{world.size} processes cannot share batches of {fewest} gold pairs",
+            f"{world.size} processes cannot share batches of {fewest} gold pairs or "
+            "un-annotated images",
             "start fewer processes, or raise batch_size with --set",
         )
     folder.mkdir(parents=True, exist_ok=True)
