@@ -147,7 +147,11 @@ def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Ob
     """
     loss = config.loss
     if config.model in ("vsepp", "vse-infty", "scan"):
-        return HingeObjective(margin=loss.margin, warmup_epochs=loss.warmup_epochs)
+        return HingeObjective(
+            margin=loss.margin,
+            warmup_epochs=loss.warmup_epochs,
+            reads_fragments=config.model == "scan",
+        )
     return AlignmentObjective(
         embed_size=config.embed_size,
         concept_weights=concept_weights,

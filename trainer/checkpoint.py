@@ -95,9 +95,22 @@ def save_state(
 
 
 def load_state(
-    path: Path, *, modules: dict[str, Any], fingerprint: dict[str, str], device: torch.device
+    path: Path,
+    *,
+    modules: dict[str, Any],
+    fingerprint: dict[str, str],
+    device: torch.device,
+    alone: bool = True,
 ) -> Position:
     """Restore what ``save_state`` wrote and return the position.
+
+    Args:
+        path: of the state file.
+        modules: as ``save_state`` takes them; changed in place.
+        fingerprint: what the run is made from now.
+        device: of the modules.
+        alone: whether one process trains the run. Of several each goes on with the random state
+            of the first, which is on the first GPU of its machine.
 
     Raises:
         DataError: if the file is damaged, or the run was made from other data or settings.
@@ -107,8 +120,12 @@ def load_state(
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     torch.set_rng_state(state["random"]["torch"].cpu())
-    if torch.cuda.is_available() and state["random"]["cuda"]:
-        torch.cuda.set_rng_state_all([value.cpu() for value in state["random"]["cuda"]])
+    states = [value.cpu() for value in state["random"]["cuda"]]
+    if device.type == "cuda" and states and not alone:
+        torch.cuda.set_rng_state(states[0], device)
+    elif torch.cuda.is_available() and states:
+        # There may be fewer now.
+        torch.cuda.set_rng_state_all(states[: torch.cuda.device_count()])
     return Position(**state["position"])
 
 
@@ -142,7 +159,9 @@ def _compare(path: Path, stored: dict[str, str], fingerprint: dict[str, str]) ->
 
 def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        # accelerate numbers processors as well, which torch cannot load to.
+        place = device if device.type == "cuda" else "cpu"
+        state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise DataError(
             f"{path} cannot be read: {error}", "delete the run's folder and train it again"

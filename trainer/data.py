@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.config import SemanticsConfig
+from trainer.distributed import ALONE, World
 from trainer.evidence import read_evidence
 from trainer.inputs import RegionInputs
 from trainer.semantics import Semantics, read_semantics
@@ -35,7 +36,7 @@ from weaksup.types import (
 )
 
 # What a random stream is for is part of its key: no two streams may be one.
-GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS, STATISTICS = 1, 2, 3, 4, 5
+GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS, STATISTICS, ENCODING = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class EvaluationSet:
 class Batch:
     """One step's images, gold captions and regional semantics.
 
-    The images are the annotated ones of the B gold pairs, then the un-annotated ones.
+    The images are the annotated ones of the B gold pairs, then the un-annotated ones. Of several
+    processes each has its share of what is encoded: regions, captions and semantics.
 
     Attributes:
         regions: of B + U images.
@@ -257,6 +259,7 @@ class BatchDataset(Dataset[Batch]):
         word_removal: share of caption words that are left out.
         concept_drop: share of concept phrases that are left out.
         teacher: whose embeddings go along; None leaves them out.
+        world: whose share of each batch is read; the batches do not depend on it.
     """
 
     def __init__(
@@ -272,7 +275,9 @@ class BatchDataset(Dataset[Batch]):
         word_removal: float,
         concept_drop: float,
         teacher: Teacher | None = None,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.data, self.teacher = data, teacher
         self.seed, self.epoch = seed, epoch
         self.max_regions = max_regions
@@ -314,14 +319,19 @@ class BatchDataset(Dataset[Batch]):
         others = self.others[step]
         places = np.concatenate((data.gold_image[gold], others))
         captions = [data.vocabulary.encode(data.gold_captions[g]) for g in gold]
+        # All are altered, whatever is kept: no process may see other random numbers.
         semantics = [self._sentence(data.semantics.phrases[p], generator) for p in others]
+        captions = [self._alter(caption, generator) for caption in captions]
+        share = self.world.share
         teacher = self.teacher
         return Batch(
-            regions=read_regions(data.store, data.rows[places], max_regions=self.max_regions),
+            regions=read_regions(
+                data.store, data.rows[places[share(len(places))]], max_regions=self.max_regions
+            ),
             image=torch.from_numpy(data.rows[places]),
             annotated=len(gold),
-            captions=pad([self._alter(caption, generator) for caption in captions]),
-            semantics=pad(semantics),
+            captions=pad(captions[share(len(gold))]),
+            semantics=pad(semantics[share(len(others))]),
             concepts=torch.from_numpy(data.semantics.concepts[others]).float(),
             teacher_images=_rows_of(teacher.images if teacher else None, places),
             teacher_captions=_rows_of(teacher.captions if teacher else None, gold),

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from trainer.distributed import ALONE, World
 from weaksup.errors import UsageError
 
 
-def make_accelerator(*, device: str, precision: str) -> Accelerator:
-    """An accelerator for one process.
+def make_accelerator(*, device: str, precision: str, world: World = ALONE) -> Accelerator:
+    """An accelerator for this process.
 
     Args:
         device: ``auto`` (a GPU if there is one), or as torch names it.
         precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 or fp16 where the GPU has it.
+        world: of several processes each has the GPU of its place on its machine.
 
     Raises:
-        UsageError: if the device does not exist here, or cannot do the precision.
+        UsageError: if the device does not exist here, cannot do the precision, or cannot be that
+            of every process.
     """
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if not on_cpu and device != "auto":
         _use_device(device)
+    if not on_cpu and not world.alone:
+        _check_place(device)
     if precision == "auto":
         precision = "fp32" if on_cpu else _half()
     if on_cpu and precision == "fp16":
@@ -29,6 +36,20 @@ def make_accelerator(*, device: str, precision: str) -> Accelerator:
     # It keeps its state for the whole process: a second run of other settings would be refused.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+
+
+def _check_place(device: str) -> None:
+    """Refuse what accelerate would make up for by sharing GPUs, of which NCCL knows nothing."""
+    if device not in ("auto", "cuda"):
+        raise UsageError(
+            f"device {device} cannot be that of several processes", "use --set device=auto or cpu"
+        )
+    place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= count:
+        raise UsageError(
+            f"there are more processes on this machine than GPUs ({count})",
+            "start one process a GPU (torchrun --nproc-per-node), or use --set device=cpu",
+        )
 
 
 def _half() -> str:

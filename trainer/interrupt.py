@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,24 +13,33 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Whether a signal has asked training to stop."""
+    """Whether a signal has asked training to stop.
 
-    def __init__(self) -> None:
+    Args:
+        grace: seconds after the first signal in which others say nothing new.
+    """
+
+    def __init__(self, *, grace: float = 0.0) -> None:
         self.requested = False
+        self._grace, self._since = grace, 0.0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:  # asked twice: the user means now
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()
+        elif time.monotonic() - self._since >= self._grace:  # asked twice: the user means now
             raise KeyboardInterrupt
-        self.requested = True
 
 
 @contextmanager
-def deferred_interruption() -> Iterator[Interruption]:
+def deferred_interruption(*, grace: float = 0.0) -> Iterator[Interruption]:
     """Note the first SIGINT or SIGTERM instead of acting on it; a second one acts at once.
 
     Outside the main thread, where Python delivers no signals, nothing is held back.
+
+    Args:
+        grace: seconds in which a second one is the first that came twice.
     """
-    interruption = Interruption()
+    interruption = Interruption(grace=grace)
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return

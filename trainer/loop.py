@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
 from trainer.checkpoint import Position
-from trainer.data import Batch, BatchDataset
+from trainer.data import ENCODING, Batch, BatchDataset
+from trainer.distributed import ALONE, World
 from trainer.models.base import RetrievalModel
 from trainer.objectives import Losses, Objective, Progress
 from weaksup.errors import UserError
@@ -88,6 +89,7 @@ def train_steps(
     epochs: int,
     grad_clip: float,
     workers: int,
+    world: World = ALONE,
 ) -> Iterator[Step]:
     """Train from ``position`` on, and yield after every step.
 
@@ -105,6 +107,7 @@ def train_steps(
         epochs: in all.
         grad_clip: largest norm of the gradient; 0 for no limit.
         workers: processes that read batches ahead; 0 reads them here.
+        world: the processes that train this run; every one takes these steps.
 
     Raises:
         DivergedError: if a loss is not finite.
@@ -127,11 +130,19 @@ def train_steps(
             model.train()
             objective.train()
             progress = Progress(epoch, (epoch + step / len(dataset)) / epochs)
+            encoders = world.encoders(
+                model,
+                key=(dataset.seed, ENCODING, epoch, step),
+                fragments=objective.reads_fragments,
+            )
             with accelerator.autocast():
-                losses = objective(model, batch.to(device), progress)
+                losses = objective(encoders, batch.to(device), progress)
             _check(losses, epoch, step)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(losses.total)
+            # Each went back through its own rows, and through all that the objective has.
+            world.add_gradients(model.parameters())
+            world.add_gradients(objective.parameters(), scale=1 / world.size)
             figures = _figures(losses, schedule)
             if grad_clip:
                 parameters = [*model.parameters(), *objective.parameters()]

@@ -23,7 +23,7 @@ from trainer.adversarial import (
 from trainer.data import Batch
 from trainer.encoders import Encoded
 from trainer.losses import concept_overlap, distillation, hinge_ranking, info_nce
-from trainer.models.base import RetrievalModel
+from trainer.models.base import Encoders
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,18 @@ class Objective(nn.Module, ABC):
     unannotated_per_gold: float = 0.0
     """How many un-annotated images a batch should hold for each gold pair."""
 
+    reads_fragments: bool = False
+    """Whether it looks at fragments; between processes they are not sent for nothing."""
+
     @abstractmethod
-    def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
-        """Losses of one batch."""
+    def forward(self, model: Encoders, batch: Batch, progress: Progress) -> Losses:
+        """Losses of one batch.
+
+        Args:
+            model: gives the encodings of the whole batch, whatever it is given to encode.
+            batch: of this process (trainer/data.py).
+            progress: of the run.
+        """
 
 
 class HingeObjective(Objective):
@@ -81,13 +90,15 @@ class HingeObjective(Objective):
     Args:
         margin: in units of cosine.
         warmup_epochs: epochs on all negatives before the hardest (1 in VSE-infinity).
+        reads_fragments: whether the model's similarity is of fragments.
     """
 
-    def __init__(self, *, margin: float, warmup_epochs: int) -> None:
+    def __init__(self, *, margin: float, warmup_epochs: int, reads_fragments: bool = False) -> None:
         super().__init__()
         self.margin, self.warmup_epochs = margin, warmup_epochs
+        self.reads_fragments = reads_fragments
 
-    def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
+    def forward(self, model: Encoders, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         texts = model.encode_texts(batch.captions)
         positive = batch.image.unsqueeze(1) == batch.image.unsqueeze(0)
@@ -145,13 +156,14 @@ class AlignmentObjective(Objective):
         self.temperature, self.overlap_power = temperature, overlap_power
         self.unannotated_per_gold = unannotated_per_gold if weak or pseudo or adversarial else 0.0
         self.register_buffer("concept_weights", concept_weights, persistent=False)
+        self.reads_fragments = bool(adversarial)
         if adversarial:
             self.visual_pooled = Discriminator(size=embed_size)
             self.visual_fragment = Discriminator(size=embed_size)
             self.textual_pooled = Discriminator(size=embed_size)
             self.textual_fragment = Discriminator(size=embed_size)
 
-    def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
+    def forward(self, model: Encoders, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         captions = model.encode_texts(batch.captions)
         # Where all images are annotated there are none.

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 from torch.optim import AdamW
 
 from trainer.build import Sizes, build_cca, build_model, build_objective
@@ -31,9 +33,10 @@ from trainer.checkpoint import (
 from trainer.config import TrainConfig
 from trainer.data import BatchDataset, Teacher, TrainingData
 from trainer.device import make_accelerator
+from trainer.distributed import ALONE, World
 from trainer.evaluate import EvaluationResult, choose_split, evaluate_images
 from trainer.interrupt import deferred_interruption
-from trainer.logging import Event, Logger
+from trainer.logging import Event, Logger, Loggers
 from trainer.loop import Step, train_steps, warmup_cosine
 from trainer.models.a3vse import A3VSE
 from trainer.models.base import EmbeddingModel, RetrievalModel
@@ -41,9 +44,11 @@ from trainer.models.cca import CCA
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
 from trainer.teacher import fit_cca, fit_concepts, fit_hubness, make_teacher
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore
 from weaksup.types import VAL, Annotations, CaptionedImage, Corpus
+
+REPEATED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def train(
     folder: Path,
     resume: bool,
     make_logger: Callable[[Plan], Logger],
+    world: World = ALONE,
 ) -> TrainingResult:
     """Train a run and leave its best weights in ``folder``.
 
@@ -99,16 +105,20 @@ def train(
         description: written to ``folder`` as ``config.json``.
         folder: of the run; made if need be.
         resume: go on from the folder's ``last.pt``.
-        make_logger: called once with the run's plan.
+        make_logger: called once with the run's plan, on the first process.
+        world: the processes that train this run, each of which calls this with the same arguments.
+            The first alone writes, validates and solves what has a closed form.
 
     Raises:
-        UsageError: if the device does not exist here, or cannot do the precision.
+        UsageError: if the device does not exist here, or cannot do the precision; or if there
+            are more processes than gold pairs in a batch.
         KeyboardInterrupt: on SIGINT or SIGTERM, after the state has been saved.
         DataError: if the data do not fit one another, or the state to resume is of another run.
         DivergedError: if a loss is not finite.
+        LostProcessError: if another process of the run has ended.
     """
     # First what may be refused: a folder is written only for a run that can begin.
-    accelerator = make_accelerator(device=config.device, precision=config.precision)
+    accelerator = make_accelerator(device=config.device, precision=config.precision, world=world)
     seed_everything(config.seed)
     data = TrainingData.build(
         store,
@@ -124,14 +134,13 @@ def train(
     if resume:
         # Before anything in the folder is overwritten.
         check_fingerprint(folder / STATE, fingerprint)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_vocabulary(folder, data.vocabulary)
-    description.write(folder)
+    world.on_first(lambda: _begin(folder, world, config, data, description))
     validate = _validator(config, store, corpus, data, model)
     if isinstance(model, CCA):
-        return _fit(model, config, data, folder, validate, make_logger)
-    # A statistic leaks too: it is of what the model may learn from, and of nothing else.
-    model.standardizer.set(*feature_statistics(store, data.rows, max_regions=config.max_regions))
+        return world.on_first(lambda: _fit(model, config, data, folder, validate, make_logger))
+    teacher = world.on_first(lambda: _solve(model, config, data))
+    # Solved once, not by each: libraries and numbers of threads round in different ways.
+    world.copy_first(model)
     return _descend(
         model,
         config,
@@ -139,10 +148,11 @@ def train(
         folder,
         validate,
         make_logger,
-        teacher=_solve(model, config, data) if isinstance(model, A3VSE) else None,
+        teacher=teacher,
         accelerator=accelerator,
         resume=resume,
         fingerprint=fingerprint,
+        world=world,
     )
 
 
@@ -166,6 +176,30 @@ def reads_unannotated(config: TrainConfig) -> bool:
     """
     loss = config.loss
     return config.model == "a3vse" and bool(loss.w_weak or loss.w_pseudo or loss.w_adv)
+
+
+def _begin(
+    folder: Path,
+    world: World,
+    config: TrainConfig,
+    data: TrainingData,
+    description: RunDescription,
+) -> None:
+    """Refuse processes that would have nothing to encode, and write what the run is made from."""
+    pairs, others = len(data.gold_captions), len(data.rows) - data.annotated
+    fewest = pairs // max(1, round(pairs / config.batch_size))
+    drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), others)
+    if drawn:
+        fewest = min(fewest, drawn)
+    if config.model != "cca" and fewest < world.size:
+        raise UsageError(
+            f"{world.size} processes cannot share batches of {fewest} gold pairs or "
+            "un-annotated images",
+            "start fewer processes, or raise batch_size with --set",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(folder, data.vocabulary)
+    description.write(folder)
 
 
 def run_fingerprint(
@@ -236,8 +270,17 @@ def _fit(
     return TrainingResult(math.nan if result is None else result.rsum, 0, 1)
 
 
-def _solve(model: A3VSE, config: TrainConfig, data: TrainingData) -> Teacher | None:
-    """Solve the towers in closed form; the linear one is the teacher of ``loss.w_pseudo``."""
+def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Teacher | None:
+    """What is computed before the first step: statistics, and the towers that have a closed form.
+
+    Returns:
+        The linear tower's view of the data, where ``loss.w_pseudo`` asks for a teacher.
+    """
+    # A statistic leaks too: it is of what the model may learn from, and of nothing else.
+    statistics = feature_statistics(data.store, data.rows, max_regions=config.max_regions)
+    model.standardizer.set(*statistics)
+    if not isinstance(model, A3VSE):
+        return None
     if model.concepts is not None:
         fit_concepts(model.concepts, data)
     teaches = bool(config.loss.w_pseudo)
@@ -262,10 +305,14 @@ def _descend(
     accelerator: Accelerator,
     resume: bool,
     fingerprint: dict[str, str],
+    world: World,
 ) -> TrainingResult:
     """Gradient descent with validation, checkpoints and early stopping after every epoch."""
     objective = build_objective(config, concept_weights=torch.from_numpy(data.semantics.weights))
     model.to(accelerator.device)
+    if accelerator.device.type == "cuda" and not world.alone:
+        # It replaces layers inside the model, and knows no CPU (docs/distributed.md).
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     objective.to(accelerator.device)
 
     def batches(epoch: int) -> BatchDataset:
@@ -280,6 +327,7 @@ def _descend(
             word_removal=config.text.word_removal,
             concept_drop=config.semantics.concept_drop,
             teacher=teacher,
+            world=world,
         )
 
     steps = len(batches(0))
@@ -296,7 +344,11 @@ def _descend(
     position = Position()
     if resume:
         position = load_state(
-            state, modules=modules, fingerprint=fingerprint, device=accelerator.device
+            state,
+            modules=modules,
+            fingerprint=fingerprint,
+            device=accelerator.device,
+            alone=world.alone,
         )
     prepared = accelerator.prepare(optimizer)
     start = position.epoch * steps + position.step
@@ -306,7 +358,14 @@ def _descend(
         start_step=start,
         best_rsum=position.best_rsum if position.best_epoch else None,
     )
-    with closing(make_logger(plan)) as logger, deferred_interruption() as interruption:
+    save = partial(save_state, state, modules=modules, position=position, fingerprint=fingerprint)
+    quiet = Loggers(())
+    # A launcher passes on a signal that its processes may have had already.
+    grace = 0.0 if world.alone else REPEATED_SECONDS
+    with (
+        closing(make_logger(plan) if world.first else quiet) as logger,
+        deferred_interruption(grace=grace) as interruption,
+    ):
         for step in train_steps(
             model=model,
             objective=objective,
@@ -318,6 +377,7 @@ def _descend(
             epochs=config.epochs,
             grad_clip=config.grad_clip,
             workers=config.workers,
+            world=world,
         ):
             done = step.epoch * steps + step.step + 1
             logger.log(
@@ -326,15 +386,18 @@ def _descend(
                 )
             )
             if step.last:
-                _finish_epoch(step, done, model, position, folder, validate, logger)
-            if step.last or interruption.requested:
-                save_state(state, modules=modules, position=position, fingerprint=fingerprint)
+                position.best_rsum, position.best_epoch = world.on_first(
+                    partial(_finish_epoch, step, done, model, position, folder, validate, logger)
+                )
+            stop = world.any(interruption.requested)
+            if step.last or stop:
+                world.on_first(save)
             # First whether training has ended: then an interruption has come too late.
             if config.patience and position.epoch - position.best_epoch >= config.patience:
                 break
-            if interruption.requested:
+            if stop:
                 raise KeyboardInterrupt
-    state.unlink()
+    world.on_first(state.unlink)
     best = position.best_rsum if position.best_rsum >= 0 else math.nan
     return TrainingResult(best, position.best_epoch, position.epoch)
 
@@ -347,17 +410,22 @@ def _finish_epoch(
     folder: Path,
     validate: Callable[[], EvaluationResult | None],
     logger: Logger,
-) -> None:
-    """Validate and keep the best weights; without val images the last epoch is the best."""
+) -> tuple[float, int]:
+    """Validate and keep the best weights; without val images the last epoch is the best.
+
+    Returns:
+        The best rsum, and the epochs completed when it was reached.
+    """
+    best = position.best_rsum
     result = validate()
     if result is not None:
         figures = _figures(result)
         logger.log(Event("val", done, step.epoch, figures))
-        if result.rsum <= position.best_rsum:
-            return
-        position.best_rsum = result.rsum
-    position.best_epoch = position.epoch
+        if result.rsum <= best:
+            return best, position.best_epoch
+        best = result.rsum
     save_weights(folder / WEIGHTS, model)
+    return best, position.epoch
 
 
 def _figures(result: EvaluationResult) -> dict[str, float]:

@@ -13,6 +13,8 @@ import torch
 
 from trainer.config import SemanticsConfig, TrainConfig, load_config
 from trainer.data import TrainingData
+from trainer.distributed import ALONE
+from trainer.distributed import World as Processes
 from trainer.evidence import sources
 from trainer.inputs import RegionInputs
 from trainer.run import RunDescription
@@ -189,6 +191,7 @@ class World:
         *,
         resume: bool = False,
         make_logger: Callable[[Plan], Any] | None = None,
+        processes: Processes = ALONE,
     ) -> TrainingResult:
         store = self.store()
         return train(
@@ -208,6 +211,7 @@ class World:
             folder=folder,
             resume=resume,
             make_logger=make_logger or (lambda plan: Silent()),
+            world=processes,
         )
 
 

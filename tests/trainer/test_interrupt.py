@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -18,6 +19,16 @@ def test_the_first_signal_is_noted_the_second_acts(number):
         assert interruption.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
+
+
+def test_a_signal_that_comes_twice_at_once_can_count_as_one():
+    with deferred_interruption(grace=0.2) as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.requested
+        time.sleep(0.25)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_handlers_are_put_back_even_after_an_error():

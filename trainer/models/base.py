@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ from trainer.hubness import HubnessCorrection
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.similarity import CrossAttention
 from trainer.text import TokenBatch
+
+
+class Encoders(Protocol):
+    """What an objective asks of a model."""
+
+    def encode_images(self, regions: RegionInputs) -> Encoded:
+        """Encode a batch of images."""
+
+    def encode_texts(self, tokens: TokenBatch) -> Encoded:
+        """Encode a batch of sentences."""
+
+    def similarity(self, images: Encoded, texts: Encoded) -> Tensor:
+        """Every image with every text: (B, C) float32, in units of cosine."""
 
 
 class RetrievalModel(nn.Module, ABC):

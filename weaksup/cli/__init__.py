@@ -101,6 +101,9 @@ def _run(words: list[str], *, debug: bool) -> int:
     except click.ClickException as error:
         if debug:
             traceback.print_exc()
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            # Of processes that a launcher has started here, one says it.
+            return error.exit_code
         usage = isinstance(error, click.UsageError) and error.ctx is not None
         hint = f"see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
         return _fail(error.format_message(), hint, error.exit_code)

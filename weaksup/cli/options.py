@@ -179,9 +179,9 @@ def stdout() -> Console:
     return Console(soft_wrap=True)
 
 
-def stderr() -> Console:
-    """Progress and notices."""
-    return Console(stderr=True, soft_wrap=True)
+def stderr(*, quiet: bool = False) -> Console:
+    """Progress and notices, or none of them."""
+    return Console(stderr=True, soft_wrap=True, quiet=quiet)
 
 
 def rows(console: Console, title: str, lines: Sequence[tuple[str, str]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,8 @@ from weaksup.workspace import Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trainer.config import TrainConfig
+    from trainer.distributed import World
     from trainer.logging import Logger
     from trainer.run import RunDescription
     from trainer.train import Plan, TrainingResult
@@ -78,28 +82,66 @@ def command(
 ) -> None:
     """Train a retrieval model on gold captions and regional semantics.
 
-    An interrupted run goes on when the same command is given again.
+    An interrupted run goes on when the same command is given again. Started by torchrun or
+    accelerate, it trains one run on several processes.
 
     \b
     Examples:
       weaksup train
       weaksup train --model cca
       weaksup train --name adversary --set loss.w_adv=0.1
+      torchrun --nproc-per-node 2 -m weaksup.cli train
     """
     from trainer.config import load_config
+    from trainer.launch import join_world
+
+    with join_world() as world:
+        overrides = parse_assignments(assignments)
+        given = {"epochs": epochs, "seed": seed}
+        overrides.update({key: str(value) for key, value in given.items() if value is not None})
+        settings = load_config(model=model, file=config, overrides=overrides)
+        # The first process speaks for all.
+        notices = stderr(quiet=not world.first)
+        result, folder = _train(
+            settings,
+            Workspace.open(workspace_folder),
+            name=name,
+            resume=resume,
+            regions=regions,
+            captions=captions,
+            annotations=annotations,
+            notices=notices,
+            world=world,
+        )
+    if world.first:
+        _report(result, folder)
+        following = in_workspace("next: `weaksup evaluate`", workspace_folder)
+        stdout().print(following, markup=False, highlight=False)
+
+
+def _train(
+    settings: TrainConfig,
+    workspace: Workspace,
+    *,
+    name: str | None,
+    resume: bool,
+    regions: Path | None,
+    captions: Path | None,
+    annotations: Path | None,
+    notices: Console,
+    world: World,
+) -> tuple[TrainingResult, Path]:
+    """Read what the workspace holds or the options name, and train a run of it.
+
+    Returns:
+        What training came to, and the run's folder.
+    """
     from trainer.evidence import sources
     from trainer.run import RunDescription
     from trainer.train import run_fingerprint, train
     from weaksup.corpora import match_ids, read_annotations, read_corpus
     from weaksup.store import open_store
 
-    overrides = parse_assignments(assignments)
-    given = {"epochs": epochs, "seed": seed}
-    overrides.update({key: str(value) for key, value in given.items() if value is not None})
-    settings = load_config(model=model, file=config, overrides=overrides)
-
-    notices = stderr()
-    workspace = Workspace.open(workspace_folder)
     regions = regions or workspace.require(workspace.regions, command="extract --images DIR")
     annotations = annotations or workspace.require(
         workspace.annotations, command="subsample --ratio 0.2"
@@ -109,7 +151,7 @@ def command(
     corpus = match_ids(read_corpus(captions_file), store.ids)
     kept = read_annotations(annotations)
     # Others are refused below, and must not stand in the way of the next bare `train`.
-    if captions is not None and kept.fingerprint == corpus.fingerprint:
+    if captions is not None and kept.fingerprint == corpus.fingerprint and world.first:
         workspace.remember(captions=captions)
     for note in corpus.notes:
         notices.print(f"note: {note}", markup=False)
@@ -131,13 +173,9 @@ def command(
         resume=resume,
         fingerprint=run_fingerprint(settings, store, corpus, kept),
     )
-    folder, resumes = choose()
-    with alone_in(folder, doing="training"):
-        if choose() != (folder, resumes):
-            # Found before it was ours: overwriting what has come since would be a loss.
-            raise UsageError(
-                f"another process has just been training {folder}", "run the same command again"
-            )
+    with ExitStack() as stack:
+        # The folder is locked by one process, and written by it alone.
+        folder, resumes = world.on_first(lambda: _claim_folder(choose, stack))
         if resumes:
             notices.print(f"resuming {folder}", markup=False)
         result = train(
@@ -149,10 +187,21 @@ def command(
             folder=folder,
             resume=resumes,
             make_logger=lambda plan: _loggers(plan, folder, notices),
+            world=world,
         )
-    _report(result, folder)
-    following = in_workspace("next: `weaksup evaluate`", workspace_folder)
-    stdout().print(following, markup=False, highlight=False)
+    return result, folder
+
+
+def _claim_folder(choose: Callable[[], tuple[Path, bool]], stack: ExitStack) -> tuple[Path, bool]:
+    """Choose the run's folder, and keep others out of it until ``stack`` is closed."""
+    folder, resumes = choose()
+    stack.enter_context(alone_in(folder, doing="training"))
+    if choose() != (folder, resumes):
+        # Found before it was ours: overwriting what has come since would be a loss.
+        raise UsageError(
+            f"another process has just been training {folder}", "run the same command again"
+        )
+    return folder, resumes
 
 
 def _choose_folder(

@@ -1,0 +1,102 @@
+"""The processes of one run: how they find one another, and how they end together.
+
+Launchers (torchrun, accelerate, srun with torchrun) start them and say in the environment who is
+who. ``join_world`` owns torch's process group for the whole of its life.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from trainer.distributed import ALONE, World, exit_code, together
+from weaksup.errors import UsageError
+
+# The others wait while the first validates, or solves a closed form. A process that dies is
+# noticed at once, whatever this is.
+PATIENCE = timedelta(hours=12)
+
+
+@contextmanager
+def join_world() -> Iterator[World]:
+    """The processes that a launcher has started, joined within the block; alone without one.
+
+    An error in the block ends all of them. The first process that leaves by one raises it, and is
+    to tell it; the others raise ``SystemExit`` with its exit code, since what they meet is the
+    same, or comes of it.
+
+    Raises:
+        UsageError: if the environment is not a launcher's.
+        LostProcessError: if the others cannot be reached.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        yield ALONE
+        return
+    missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
+    if missing or not size.isdecimal():
+        unset = f", and {', '.join(missing)} not set" if missing else ""
+        raise UsageError(
+            f"no launcher has started this process: WORLD_SIZE is {size}{unset}",
+            "start several processes with torchrun or accelerate launch, or unset WORLD_SIZE",
+        )
+    # Its functions take the group as a default, bound when it is imported, which accelerate does
+    # at some time. Bound after `init_process_group`, the group would outlive its destruction, and
+    # so would its threads: one that lets go of a tensor while the interpreter ends aborts.
+    importlib.import_module("torch.distributed.nn")
+
+    with together():
+        store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=store,
+            rank=rank,
+            world_size=count,
+            timeout=PATIENCE,
+        )
+    try:
+        yield World(rank=rank, size=count)
+    except BaseException as error:
+        code = _code_of_first(store, rank, error)
+        _abort()
+        if code is not None:
+            raise SystemExit(code) from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _abort() -> None:
+    """End what is under way on a GPU: it waits for answers that will not come.
+
+    On a processor nothing is under way. Older torch cannot end it.
+    """
+    group = dist.group.WORLD
+    if group is not None and hasattr(group, "abort"):
+        group.abort()
+
+
+def _code_of_first(store: Any, rank: int, error: BaseException) -> int | None:
+    """The exit code of the process that came here first; None if this is the one."""
+    if isinstance(error, SystemExit):
+        return None
+    # The store may be gone, with the process that kept it.
+    with suppress(RuntimeError):
+        mine = f"{rank} {exit_code(error)}"
+        first, code = store.compare_set("weaksup/end", "", mine).split()
+        if int(first) != rank:
+            return int(code)
+    # A launcher ends the others when one has ended: here the error is still to be told.
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    return None
