@@ -18,7 +18,6 @@ from weaksup import __version__
 
 TEMPLATE = "report.html.j2"
 RECALLS = ("R@1", "R@5", "R@10")
-_LEAST_COVERED = 4
 
 
 def render(report: Report, *, folders: Sequence[Path]) -> str:
@@ -163,6 +162,6 @@ def _suggestions(report: Report, thumbnails: Thumbnails) -> list[dict[str, Any]]
     if report.annotated is None:
         return []
     return [
-        {**_picture(each.image, thumbnails), "concepts": each.concepts[:_LEAST_COVERED]}
-        for each in report.annotated.suggestions
+        {**_picture(image, thumbnails), "reason": reason}
+        for image, reason in report.annotated.suggestions.items()
     ]
