@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def command(
     if out is not None:
         _save(out, chosen, vocabulary)
         stdout().print(f"saved to {out}", markup=False, highlight=False)
+    following = in_workspace(_next(out, annotated=counted), workspace_folder)
+    stderr().print(following, markup=False, highlight=False)
+
+
+def _next(out: Path | None, *, annotated: bool) -> str:
+    if out is not None and out.suffix == ".tsv":
+        lists = shlex.join(("--concepts", str(out), "--overwrite"))
+        return f"next: edit {out}; `weaksup extract {lists}` then looks for no others"
+    return f"next: `weaksup {'train' if annotated else 'subsample --ratio 0.2'}`"
 
 
 def _rank(concept: Concept, order: str) -> tuple[int, int, str]:

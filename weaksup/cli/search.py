@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -123,15 +124,16 @@ def command(
     if form == "json":
         results = [asdict(hit) for hit in (captions if find == "captions" else hits)]
         click.echo(json.dumps({"query": query, "results": results}, ensure_ascii=False))
-        return
-    if form == "picture":
+    elif form == "picture":
         written = _draw(query, hits, out or Path("search.png"), workspace.images)
         stdout().print(f"written: {written}", markup=False, highlight=False)
     else:
         _show(stdout(), query, hits, captions)
+    named = "" if run is None else f" --run {shlex.quote(run)}"
+    following = f"next: `weaksup serve{named}` searches on a page"
     if index.folder is None:
-        hint = "next: `weaksup index` keeps the embeddings: the next search is quicker"
-        stdout().print(in_workspace(hint, workspace_folder), markup=False)
+        following = f"next: `weaksup index{named}` keeps the embeddings: the next search is quicker"
+    stderr().print(in_workspace(following, workspace_folder), markup=False, highlight=False)
 
 
 def _check(*, text: str | None, image: str | None, find: str, form: str, out: Path | None) -> None:
