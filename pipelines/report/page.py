@@ -15,6 +15,7 @@ from pipelines.report.thumbnails import Thumbnails
 from trainer.history import History
 from trainer.queries import Extremes, Query
 from weaksup import __version__
+from weaksup.wording import counted
 
 TEMPLATE = "report.html.j2"
 RECALLS = ("R@1", "R@5", "R@10")
@@ -34,6 +35,7 @@ def render(report: Report, *, folders: Sequence[Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["counted"] = counted
     thumbnails = Thumbnails(folders)
     evaluated = report.evaluated
     content = {

@@ -27,6 +27,7 @@ from weaksup.cli.options import (
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.images import locate_image
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ def _index(run: Run, *, captions: bool) -> Index:
         recorded_file(run.regions, run.folder.name, option="--regions of `weaksup index`")
     )
     stderr().print(
-        f"note: the run {run.folder.name} has no index: embedding {len(store):,} images first",
+        f"note: the run {run.folder.name} has no index: embedding "
+        f"{counted(len(store), 'image')} first",
         markup=False,
         highlight=False,
     )
@@ -263,7 +265,8 @@ def _draw(query: str, hits: Sequence[Hit], path: Path, folders: Sequence[Path]) 
     missing = sum(cell.file is None for cell in cells)
     if missing:
         stderr().print(
-            f"warning: {missing} picture files were not found in the workspace's image folders",
+            f"warning: {counted(missing, 'picture file was', 'picture files were')} not found in "
+            "the workspace's image folders",
             markup=False,
             highlight=False,
         )

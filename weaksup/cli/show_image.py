@@ -112,8 +112,8 @@ def _seen(store: RegionStore, index: int) -> Seen:
     height, width = store.sizes[index]
     return Seen(
         title=store.ids[index],
-        subtitle=f"{width} x {height} pixels, {len(boxes)} regions, {len(named)} with a concept; "
-        f"{store.provenance.detector}",
+        subtitle=f"{width} x {height} pixels, {counted(len(boxes), 'region')}, {len(named)} with a "
+        f"concept; {store.provenance.detector}",
         named=named,
         unnamed=tuple(unnamed),
         classes=tuple(classes),

@@ -170,8 +170,8 @@ def _seen_part(scaled: Image.Image, seen: Seen) -> Image.Image:
     if seen.unnamed:
         blocks.append(
             Note(
-                f"Thin grey: {len(seen.unnamed)} regions that score too low for a name. "
-                "They are there for their features."
+                f"Thin grey: {counted(len(seen.unnamed), 'region')} with a score too low for a "
+                "name, there for the features."
             )
         )
     if seen.classes:

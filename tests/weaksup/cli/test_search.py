@@ -50,7 +50,7 @@ def test_search_with_and_without_an_index(prepared, weaksup):
     assert "images: 24, of width 4, searched by exact" in out
     assert "captions: 16" in out
     assert 'next: weaksup search "' in out
-    assert "1 images could not be read" in err
+    assert "1 image could not be read" in err
     code, out, err = weaksup(*words)
     assert (code, err) == (0, "next: `weaksup serve` searches on a page\n")
     assert json.loads(out) == json.loads(bare)

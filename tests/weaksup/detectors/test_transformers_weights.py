@@ -101,7 +101,7 @@ def test_names_for_classes(own, tmp_path):
     with pytest.raises(DataError, match=r"3 labels for my-detr, which has 4 classes"):
         load(folder, labels=["a", "b", "c"])
     edit(folder / "config.json", id2label={str(row): f"LABEL_{row}" for row in range(4)})
-    with pytest.raises(UsageError, match="does not say what its 4 classes are called"):
+    with pytest.raises(UsageError, match="does not name its 4 classes"):
         load(folder)
 
 
