@@ -130,6 +130,26 @@ def test_brackets_in_names_are_no_markup(run, photos, onnx, tmp_path):
     assert "[red]" in out or "[/]" in out or "[b]" in out
 
 
+def test_another_detector_is_refused_before_it_asks_for_weights(run, photos, onnx):
+    assert run("--images", photos, *onnx)[0] == 0
+    before = Workspace.open().regions.read_bytes()
+    for words in (
+        ("--detector", "onnx", "--weights", "nowhere.onnx"),
+        ("--detector", "transformers"),
+        ("--detector", "demo"),
+        (),
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (2, "")
+        if "onnx" not in words:
+            assert "holds regions of the detector onnx:tiny, not of" in err
+            assert "--overwrite" in err
+    assert Workspace.open().regions.read_bytes() == before
+    code, _, err = run("--detector", "transformers", "--overwrite")
+    assert code == 4
+    assert "holds regions" not in err
+
+
 def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run, photos, onnx, capsys):
     assert run("--images", photos, *onnx, "--shards", 2, "--out", "elsewhere/shards")[0] == 0
     workspace = Workspace.open()
