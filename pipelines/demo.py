@@ -27,6 +27,7 @@ from trainer.checkpoint import STATE, WEIGHTS
 from weaksup.cli import weaksup
 from weaksup.corpora import read_annotations
 from weaksup.errors import UsageError
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 SEED = 0
@@ -158,7 +159,9 @@ def make_scenes(folder: Path, *, count: int, console: Console) -> None:
     if scenes.exists():
         console.print(f"{count:,} scenes in {scenes}: done before", highlight=False)
         return
-    console.print(f"generating {count:,} scenes with captions into {scenes}", highlight=False)
+    console.print(
+        f"generating {counted(count, 'scene')} with captions into {scenes}", highlight=False
+    )
     began = time.monotonic()
     unfinished = folder / "scenes.partial"
     if unfinished.exists():

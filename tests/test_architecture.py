@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("weaksup", "trainer", "pipelines")
 
-BASE = {f"weaksup.{name}" for name in ("errors", "types", "files", "registry", "workspace")}
+BASE = {
+    f"weaksup.{name}" for name in ("errors", "types", "files", "registry", "wording", "workspace")
+}
 PARTS = {
     f"weaksup.{name}"
     for name in (
@@ -25,7 +27,9 @@ PARTS = {
 }
 LOOPS = {"weaksup.extract", "weaksup.subsample"}
 VIEWS = {"weaksup.doctor", "weaksup.inspect"}
-TRAINER_MAY = {f"weaksup.{name}" for name in ("types", "errors", "registry", "store", "corpora")}
+TRAINER_MAY = {
+    f"weaksup.{name}" for name in ("types", "errors", "registry", "wording", "store", "corpora")
+}
 
 HEAVY = {
     *("torch", "torchvision", "onnx", "onnxruntime", "spacy", "nltk", "transformers"),

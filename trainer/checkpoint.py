@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from weaksup.errors import DataError
 
 WEIGHTS, STATE = "model.safetensors", "last.pt"
 PARTS = {"modules", "position", "fingerprint", "random"}
+NAMED = 3  # tensors of a kind that a message names
 
 
 @dataclass
@@ -56,14 +58,42 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Read what ``save_weights`` wrote; every name and shape must fit.
 
     Raises:
-        DataError: if the file is missing, damaged, or of another model.
+        DataError: if the file is missing, damaged, or of another model: that of another version,
+            or of other settings.
     """
     try:
-        model.load_state_dict(load_file(path))
+        stored = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read: {error}", "train the run again") from error
-    except RuntimeError as error:
-        raise DataError(f"{path} does not fit its config.json: {error}") from error
+    different = _differences(stored, model.state_dict())
+    if different:
+        raise DataError(
+            f"{path} does not fit its config.json and this version of weaksup: "
+            f"{'; '.join(different)}",
+            "another version of weaksup has written it, or files of several runs are mixed: train "
+            "it again with `weaksup train`",
+        )
+    model.load_state_dict(stored)
+
+
+def _differences(stored: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+    """What keeps tensors from being loaded, a phrase for each kind of difference."""
+    kinds = {
+        "missing": sorted(expected.keys() - stored.keys()),
+        "not known": sorted(stored.keys() - expected.keys()),
+        "of another shape": sorted(
+            name
+            for name in stored.keys() & expected.keys()
+            if stored[name].shape != expected[name].shape
+        ),
+    }
+    return [f"{what}: {_named(names)}" for what, names in kinds.items() if names]
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def save_state(
@@ -113,12 +143,19 @@ def load_state(
             of the first, which is on the first GPU of its machine.
 
     Raises:
-        DataError: if the file is damaged, or the run was made from other data or settings.
+        DataError: if the file is damaged, or of another version, or the run was made from other
+            data or settings.
     """
     state = _read_state(path, device)
     _compare(path, state["fingerprint"], fingerprint)
     for name, module in modules.items():
-        module.load_state_dict(state["modules"][name])
+        try:
+            module.load_state_dict(state["modules"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{path} does not fit this version of weaksup: its {name} is another one",
+                "delete the run's folder and train it again",
+            ) from error
     torch.set_rng_state(state["random"]["torch"].cpu())
     states = [value.cpu() for value in state["random"]["cuda"]]
     if device.type == "cuda" and states and not alone:

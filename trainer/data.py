@@ -34,6 +34,7 @@ from weaksup.types import (
     Float32,
     Int64,
 )
+from weaksup.wording import counted
 
 # What a random stream is for is part of its key: no two streams may be one.
 GOLD_ORDER, OTHERS_ORDER, ALTERATIONS, BANKS, STATISTICS, ENCODING = 1, 2, 3, 4, 5, 6
@@ -215,7 +216,7 @@ def _check_held_out(corpus: Corpus, annotations: Annotations) -> None:
     wrong = [i for i in (*annotations.annotated, *annotations.unannotated) if i in held_out]
     if wrong:
         raise DataError(
-            f"the annotations name {len(wrong)} images that are not in the train split of "
+            f"the annotations name {counted(len(wrong), 'image')} outside the train split of "
             f"{corpus.source}, such as {wrong[0]}",
             "run `weaksup subsample` again",
         )
@@ -227,7 +228,7 @@ def _check_known(store: RegionStore, corpus: Corpus, annotations: Annotations) -
     wrong = [i for i in (*annotations.annotated, *annotations.unannotated) if i not in known]
     if wrong:
         raise DataError(
-            f"the annotations name {len(wrong)} images that are not in {store.path}, such as "
+            f"the annotations name {counted(len(wrong), 'image')} not in {store.path}, such as "
             f"{wrong[0]}",
             "run `weaksup subsample` again, after `weaksup extract`",
         )

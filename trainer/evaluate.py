@@ -30,6 +30,7 @@ from weaksup.types import (
     Float32,
     Int64,
 )
+from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from trainer.pairs import PairScores
@@ -144,7 +145,7 @@ def choose_split(corpus: Corpus, store: RegionStore, wanted: str) -> SplitImages
             notes.append(f"no image of the store is in the split {wanted}: {name} is used instead")
         if len(images) < len(captioned):
             lost = len(captioned) - len(images)
-            notes.append(f"{lost} images of {name} could not be read and are left out")
+            notes.append(f"{counted(lost, 'image')} of {name} could not be read: left out")
         return SplitImages(name, images, tuple(notes))
     raise DataError(
         f"no captioned image of {corpus.source} is in the split {wanted} and in the store "

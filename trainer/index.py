@@ -24,6 +24,7 @@ from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.errors import DataError
 from weaksup.store import RegionStore
 from weaksup.types import STATUS_UNREADABLE, Float32, Int64
+from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from trainer.run import Run
@@ -197,7 +198,7 @@ def extend_index(
     if len(new) < len(rows):
         same = len(rows) - len(new)
         notes.append(
-            f"{same:,} images are in the index already, by their ids, and stay as they are"
+            f"{counted(same, 'image is', 'images are')} in the index already, by id: left as before"
         )
     return _assembled(
         run,
@@ -232,7 +233,8 @@ def _finite(embeddings: Float32, names: Sequence[str]) -> Float32:
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         raise DataError(
-            f"the embeddings of {len(bad)} images are not finite, {names[bad[0]]} is the first",
+            f"the embeddings of {counted(len(bad), 'image')} are not finite, such as that of "
+            f"{names[bad[0]]}",
             "the model has diverged: train again with a smaller learning rate",
         )
     return embeddings
@@ -285,7 +287,7 @@ def _source(store: RegionStore, images: int) -> Source:
 
 def _left_out(store: RegionStore) -> list[str]:
     lost = int(np.count_nonzero(store.status == STATUS_UNREADABLE))
-    return [f"{lost:,} images could not be read and are left out"] if lost else []
+    return [f"{counted(lost, 'image')} could not be read: left out"] if lost else []
 
 
 def _known_captions(run: Run) -> tuple[list[KnownCaption], list[str]]:

@@ -106,7 +106,14 @@ class RunDescription:
                 int(content["feature_size"]),
                 tuple(map(int, content["sources"])),
             )
-        except (KeyError, TypeError, ValidationError) as error:
+        except ValidationError as error:
+            wrong = dict.fromkeys(".".join(map(str, each["loc"])) for each in error.errors())
+            raise DataError(
+                f"{path} has settings that this version of weaksup does not take: "
+                f"{', '.join(wrong)}",
+                "train again with this version of weaksup",
+            ) from error
+        except (KeyError, TypeError) as error:
             raise DataError(f"{path} is damaged: {error}", "train the run again") from error
 
 

@@ -13,6 +13,7 @@ from weaksup.corpora import fingerprint, match_ids, read_corpus
 from weaksup.errors import UsageError
 from weaksup.store import RegionStore, open_store
 from weaksup.types import STATUS_UNREADABLE, TEST, TRAIN, VAL, CaptionedImage, Corpus
+from weaksup.wording import counted
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def _place(image_id: str) -> bytes:
 
 
 def _notes(val: Sequence[CaptionedImage], count: int, own_val: str | None) -> list[str]:
-    notes = [f"{count:,} training images are held out as val"]
+    notes = [f"{counted(count, 'training image is', 'training images are')} held out as val"]
     if val:
         used = "the test" if own_val == TEST else "used nowhere, since there is a test"
-        notes.append(f"the {len(val):,} images of the captions' own val are {used}")
+        notes.append(f"{counted(len(val), 'image')} of the captions' own val: {used}")
     return notes

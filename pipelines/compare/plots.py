@@ -140,10 +140,29 @@ def _draw_recalls(
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
-    """Names beside the ends of lines, moved apart where they would overlap."""
+    """Names beside the ends of lines, moved apart where they would overlap.
+
+    A line that ends before others is named above its end: beside it, others go on.
+    """
+    last = max((x for _, x, _, _ in ends), default=0.0)
+    if any(x < last for _, x, _, _ in ends):
+        axes.set_ylim(top=1.07 * axes.get_ylim()[1])  # room for their names below the title
     low, high = axes.get_ylim()
     gap = 0.062 * (high - low)
-    ordered = sorted(ends, key=lambda end: end[2])
+    for label, x, y, colour in ends:
+        if x < last:
+            axes.annotate(
+                label,
+                xy=(x, y),
+                xytext=(0, 6),
+                textcoords="offset points",
+                color=colour,
+                fontsize=8.5,
+                ha="center",
+                va="bottom",
+                annotation_clip=False,
+            )
+    ordered = sorted((end for end in ends if end[1] == last), key=lambda end: end[2])
     places = _apart([end[2] for end in ordered], gap)
     for (label, x, y, colour), place in zip(ordered, places, strict=True):
         axes.annotate(

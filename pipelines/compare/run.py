@@ -32,6 +32,7 @@ from trainer.train import Plan
 from weaksup.cli.process import alone_in
 from weaksup.errors import MissingDependencyError, UserError
 from weaksup.files import write_atomically
+from weaksup.wording import counted
 
 RESULTS, TABLES, CELLS = "results.jsonl", "results.md", "cells"
 UNBROKEN = 200
@@ -189,7 +190,8 @@ def _tasks(
             notices.print(line, markup=False, highlight=False)
         tasks.append(Task(cell, place))
     before = len(trainings) - len(tasks)
-    line = f"{len(trainings)} trainings" + (f", {before} of them done before" if before else "")
+    line = counted(len(trainings), "training")
+    line += f", {before} of them done before" if before else ""
     notices.print(line, markup=False, highlight=False)
     return tasks
 
@@ -219,7 +221,7 @@ def _show(
             tables.print()
     notes = [_counted(data)]
     if len(done) < planned:
-        notes.append(f"{planned - len(done)} of {planned} cells are not done")
+        notes.append(f"{planned - len(done)} of {counted(planned, 'cell')} not done")
     notes += data.notes
     write_atomically(folder / TABLES, make_markdown(comparison.name, notes, summaries))
     written = [folder / RESULTS, folder / TABLES]
@@ -237,8 +239,8 @@ def _show(
 def _counted(data: ComparisonData) -> str:
     test = data.test
     captions = sum(len(image.captions) for image in test.images)
-    images = f"{len(test.images):,} images of {test.name}"
-    return f"recall in percent on {images} with {captions:,} captions"
+    images = f"{counted(len(test.images), 'image')} of {test.name}"
+    return f"recall in percent on {images} with {counted(captions, 'caption')}"
 
 
 def _draw(summary: Summary, folder: Path) -> list[Path]:

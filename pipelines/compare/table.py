@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipelines.compare.plan import percent
 from pipelines.compare.summary import NAMES, Compared, Direction, Row, Spread, Summary
+from weaksup.wording import counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def make_sheets(summary: Summary) -> Iterator[Sheet]:
         references = {item.reference for item in items if item.reference}
         annotated = items[0].row.annotated
         yield Sheet(
-            title=f"{percent(ratio)} of the captions ({annotated:,} images)"
+            title=f"{percent(ratio)} of the captions ({counted(annotated, 'image')})"
             + _protocol(summary.protocol),
             header=_header(
                 "model", "than " + " or ".join(sorted(references)) if references else ""

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pipelines.suggest.choose import DEFAULT, Pool, StrategyName
 from trainer.config import changed_settings
 from trainer.data import EvaluationSet
 from trainer.evaluate import EvaluationResult, choose_split, evaluate_embeddings
@@ -19,7 +20,7 @@ from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.errors import DataError
 from weaksup.inspect.summary import StoreSummary, summarise
 from weaksup.store import RegionStore
-from weaksup.subsample import Coverage, ImageConcepts, Suggestion, measure_coverage, suggest
+from weaksup.subsample import Coverage, ImageConcepts, measure_coverage
 from weaksup.types import Annotations, Corpus
 
 QUERIES, TEXT_TOP, IMAGE_TOP, SUGGESTED = 4, 5, 5, 12
@@ -55,11 +56,20 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Annotated:
-    """What was annotated, what that covers, and what would be worth it next."""
+    """What was annotated, what that covers, and what would be worth it next.
+
+    Attributes:
+        annotations: of the run.
+        coverage: of concepts, by what is annotated.
+        suggestions: un-annotated image -> why it is suggested; the order is that of
+            ``weaksup suggest`` with its defaults.
+        strategy: by which they are suggested.
+    """
 
     annotations: Annotations
     coverage: Coverage
-    suggestions: tuple[Suggestion, ...]
+    suggestions: dict[str, str]
+    strategy: StrategyName
 
 
 @dataclass(frozen=True)
@@ -163,12 +173,24 @@ def _annotated(path: Path, corpus: Corpus, store: RegionStore) -> tuple[Annotate
     if annotations.fingerprint != corpus.fingerprint:
         return None, f"{path} was made from other captions than {corpus.source}"
     concepts = ImageConcepts.of_store(store, min_score=store.score_threshold)
-    found = Annotated(
-        annotations,
-        measure_coverage(annotations, concepts),
-        suggest(annotations, concepts, count=SUGGESTED),
+    return (
+        Annotated(
+            annotations,
+            measure_coverage(annotations, concepts),
+            _suggestions(annotations, corpus, store),
+            DEFAULT,
+        ),
+        "",
     )
-    return found, ""
+
+
+def _suggestions(annotations: Annotations, corpus: Corpus, store: RegionStore) -> dict[str, str]:
+    """What ``weaksup suggest`` begins with; nothing where every readable image is annotated."""
+    unreadable = {name for name, _ in store.problems}
+    if not set(store.ids).difference(unreadable).intersection(annotations.unannotated):
+        return {}
+    pool = Pool(store=store, corpus=corpus, annotations=annotations, run=None, seed=0)
+    return pool.rank(DEFAULT, count=SUGGESTED).reasons
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

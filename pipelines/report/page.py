@@ -15,10 +15,10 @@ from pipelines.report.thumbnails import Thumbnails
 from trainer.history import History
 from trainer.queries import Extremes, Query
 from weaksup import __version__
+from weaksup.wording import counted
 
 TEMPLATE = "report.html.j2"
 RECALLS = ("R@1", "R@5", "R@10")
-_LEAST_COVERED = 4
 
 
 def render(report: Report, *, folders: Sequence[Path]) -> str:
@@ -35,6 +35,7 @@ def render(report: Report, *, folders: Sequence[Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["counted"] = counted
     thumbnails = Thumbnails(folders)
     evaluated = report.evaluated
     content = {
@@ -163,6 +164,6 @@ def _suggestions(report: Report, thumbnails: Thumbnails) -> list[dict[str, Any]]
     if report.annotated is None:
         return []
     return [
-        {**_picture(each.image, thumbnails), "concepts": each.concepts[:_LEAST_COVERED]}
-        for each in report.annotated.suggestions
+        {**_picture(image, thumbnails), "reason": reason}
+        for image, reason in report.annotated.suggestions.items()
     ]

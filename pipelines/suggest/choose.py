@@ -25,6 +25,8 @@ from weaksup.types import STATUS_UNREADABLE, TRAIN, Annotations, Corpus, Float32
 
 StrategyName = Literal["coverage", "diverse", "uncertain", "mixed", "random"]
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
+# Of weaksup suggest and of the report: what did best where it was measured (docs/suggest.md).
+DEFAULT: StrategyName = "diverse"
 
 
 def check_fits(corpus: Corpus, annotations: Annotations) -> None:

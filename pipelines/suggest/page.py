@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.report.thumbnails import Thumbnails
 from weaksup import __version__
+from weaksup.wording import counted
 
 TEMPLATE = "worksheet.html.j2"
 SIDE = 360
@@ -39,6 +40,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["counted"] = counted
     thumbnails = Thumbnails(folders, side=SIDE)
     items = [
         {"id": image, "uri": thumbnails(image), "reason": reason}

@@ -10,6 +10,10 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+function counted(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 function say(text, wrong = false) {
   $("status").textContent = text;
   $("status").classList.toggle("wrong", wrong);
@@ -57,7 +61,7 @@ function show(found, { picture, name }) {
     return make("li", {}, card);
   }));
   const unknown = (found.unknown || []).length ? ` Words the run does not know: ${found.unknown.join(", ")}.` : "";
-  say(`${found.results.length} results.${unknown}`);
+  say(`${counted(found.results.length, "result")}.${unknown}`);
 }
 
 function searchText(sentence) {
@@ -158,7 +162,7 @@ addEventListener("paste", (event) => {
 });
 
 ask("api/about").then((about) => {
-  $("about").textContent = `${about.run}, ${about.images.toLocaleString("en")} images`;
+  $("about").textContent = `${about.run}, ${counted(about.images, "image")}`;
   if (about.example) $("sentence").placeholder = about.example;
   const sentence = decodeURIComponent(location.hash.slice(1));
   if (sentence) { $("sentence").value = sentence; searchText(sentence); }

@@ -186,7 +186,7 @@ def test_only_some_labels(world, compare):
     assert code == 0, err
     assert {r["label"] for r in world.results()} == {"cca"}
     page = (world.reports() / "results.md").read_text(encoding="utf-8")
-    assert "6 of 10 cells are not done" in page
+    assert "6 of 10 cells not done" in page
     code, out, err = compare(path, "--only", LABELS[2], captions=captions)
     assert code == 0, err
     # Without the plain model there is nothing that the variant could be compared with.

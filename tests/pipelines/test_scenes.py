@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.scenes import COLOURS, FORMATS, KINDS, SceneObject, generate_scene, write_scenes
+from pipelines.scenes import (
+    COLOURS,
+    FORMATS,
+    KINDS,
+    SceneObject,
+    generate_scene,
+    write_folder,
+    write_scenes,
+)
 from pipelines.scenes.captions import Speaker, relation
 from pipelines.scenes.layout import MAX_OVERLAP, Place, overlap
 from pipelines.scenes.scene import draw_object
@@ -170,6 +178,17 @@ def test_written_scenes_are_the_same_bytes_again(tmp_path):
     assert len(files) == 5
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_folder_of_scenes_has_the_same_pictures_and_a_table(tmp_path):
+    captions = write_folder(tmp_path / "own", count=3, seed=5)
+    other = read_corpus(write_scenes(tmp_path / "a", count=3, seed=5))
+    corpus = read_corpus(captions)
+    assert corpus.format == "table"
+    assert [image.captions for image in corpus.images] == [im.captions for im in other.images]
+    for image in corpus.images:
+        own, same = tmp_path / "own/photos" / image.id, tmp_path / "a/images" / image.id
+        assert own.read_bytes() == same.read_bytes()
 
 
 def test_splits_keep_their_shares():

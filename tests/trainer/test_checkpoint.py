@@ -56,9 +56,29 @@ def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
 def test_weights_of_another_shape_or_with_other_names_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_weights(path, nn.Linear(3, 2))
-    for other in (nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
-        with pytest.raises(DataError, match=r"does not fit its config\.json"):
+    for other, said in (
+        (nn.Linear(3, 4), "of another shape: bias, weight"),
+        (nn.Linear(3, 2, bias=False), "not known: bias"),
+        (nn.Sequential(nn.Linear(3, 2)), "missing: 0.bias, 0.weight; not known: bias, weight"),
+        (nn.LSTM(3, 2), "missing: bias_hh_l0, bias_ih_l0, weight_hh_l0 and 1 more; not known:"),
+    ):
+        with pytest.raises(DataError, match=r"does not fit its config\.json") as caught:
             load_weights(path, other)
+        assert said in caught.value.message
+        assert len(caught.value.message.splitlines()) == 1
+        assert "train it again" in caught.value.hint
+
+
+def test_the_state_of_another_version_is_refused(state):
+    for name, other in (
+        ("model", nn.Linear(3, 4)),
+        ("model", nn.Linear(3, 2, bias=False)),
+        ("objective", nn.Linear(3, 2)),
+    ):
+        with pytest.raises(DataError, match=f"its {name} is another one"):
+            load_state(
+                state, modules={**modules(), name: other}, fingerprint=FINGERPRINT, device=CPU
+            )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 100])

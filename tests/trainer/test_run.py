@@ -114,6 +114,15 @@ def test_a_config_of_another_version_or_shape(run, change):
         load_run(run)
 
 
+def test_settings_of_another_version_are_named(run):
+    path = run / "config.json"
+    content = json.loads(path.read_text())
+    content["config"]["loss"]["w_gone"] = 1.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"does not take: loss\.w_gone\n"):
+        load_run(run)
+
+
 def test_a_vocabulary_of_another_size_is_refused(run):
     (run / "vocabulary.json").write_text('{"words": ["dog"]}')
     with pytest.raises(DataError, match="does not fit"):

@@ -11,6 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import Image as Pillow
 
+from weaksup.cli import main
 from weaksup.store import StoreItem, write_store
 from weaksup.types import STATUS_OK, STATUS_UNREADABLE, Provenance, Regions
 
@@ -193,3 +194,20 @@ def photos(tmp_path: Path) -> Path:
         picture.save(folder / ("inner" if number % 2 else ".") / f"{number}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more of it")
     return folder
+
+
+@pytest.fixture
+def run_extract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``weaksup extract`` in an empty folder: exit code, stdout, stderr."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["extract", *map(str, words)])
+        return (int(end.value.code or 0), *capsys.readouterr())
+
+    return call

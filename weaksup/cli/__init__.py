@@ -9,14 +9,19 @@ from __future__ import annotations
 import importlib
 import keyword
 import os
+import re
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from weaksup import __version__
-from weaksup.errors import DataError, UserError
+from weaksup.errors import DataError, UserError, did_you_mean
+
+# click says what was typed in its message alone.
+_MISTYPED = re.compile(r"^(?:No such command )?'(.*?)'(?: is not one of .*|\.)$", re.DOTALL)
 
 # name -> what it does, in the order in which a user needs them. The text stands here, and not
 # only in the command's own file, because listing it must not import that file.
@@ -106,7 +111,7 @@ def _run(words: list[str], *, debug: bool) -> int:
             return error.exit_code
         usage = isinstance(error, click.UsageError) and error.ctx is not None
         hint = f"see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
-        return _fail(error.format_message(), hint, error.exit_code)
+        return _fail(error.format_message(), f"{_nearest(error)} {hint}".strip(), error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
         return _fail(
             "interrupted; what was done so far is kept",
@@ -138,6 +143,18 @@ def _run(words: list[str], *, debug: bool) -> int:
             1,
         )
     return result if isinstance(result, int) else 0
+
+
+def _nearest(error: click.ClickException) -> str:
+    """What was meant by a mistyped command or value of a choice, as a question; or nothing."""
+    mistyped = _MISTYPED.search(error.message)
+    if mistyped is None:
+        return ""
+    known: Iterable[str] = COMMANDS
+    if isinstance(error, click.BadParameter):
+        kind = error.param.type if error.param is not None else None
+        known = map(str, kind.choices) if isinstance(kind, click.Choice) else ()
+    return did_you_mean(mistyped[1], known)
 
 
 def _fail(message: str, hint: str, code: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from weaksup.concepts import (
 from weaksup.concepts.model import FROM_CAPTIONS
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 SUFFIXES = (".json", ".csv", ".tsv")
@@ -71,14 +73,23 @@ def command(
     if vocabulary.sources.get("wordnet") is None:
         stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     stdout().print(_table(chosen[:top]))
-    counted = any(concept.captions is not None for concept in chosen)
-    shown = f"{min(top, len(chosen))} of {len(chosen)} concepts"
-    if not counted:
+    with_captions = any(concept.captions is not None for concept in chosen)
+    shown = f"{min(top, len(chosen)):,} of {counted(len(chosen), 'concept')}"
+    if not with_captions:
         shown += in_workspace("; captions are counted by `weaksup subsample`", workspace_folder)
     stdout().print(shown, markup=False, highlight=False)
     if out is not None:
         _save(out, chosen, vocabulary)
         stdout().print(f"saved to {out}", markup=False, highlight=False)
+    following = in_workspace(_next(out, annotated=with_captions), workspace_folder)
+    stderr().print(following, markup=False, highlight=False)
+
+
+def _next(out: Path | None, *, annotated: bool) -> str:
+    if out is not None and out.suffix == ".tsv":
+        lists = shlex.join(("--concepts", str(out), "--overwrite"))
+        return f"next: edit {out}; `weaksup extract {lists}` then looks for no others"
+    return f"next: `weaksup {'train' if annotated else 'subsample --ratio 0.2'}`"
 
 
 def _rank(concept: Concept, order: str) -> tuple[int, int, str]:

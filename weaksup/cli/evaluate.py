@@ -24,6 +24,7 @@ from weaksup.cli.options import (
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def command(
     if other or chosen.name == TRAIN:
         # Otherwise training has refused every image of the split.
         _warn_of_training_images(loaded, [image.id for image in chosen.images], notices)
-    with notices.status(f"ranking {len(chosen.images):,} images"):
+    with notices.status(f"ranking {counted(len(chosen.images), 'image')}"):
         result = evaluate_images(
             loaded, store, chosen.images, protocol=protocol, rerank_options=rerank
         )
@@ -176,8 +177,8 @@ def _warn_of_training_images(run: Run, images: Sequence[str], notices: Console) 
         if not count:
             return
         text = (
-            f"{count:,} of the {len(images):,} evaluated images are training images of the run "
-            f"{run.folder.name}, by their ids: the figures do not say how it does on new images"
+            f"{count:,} of {counted(len(images), 'evaluated image')} in the training of the run "
+            f"{run.folder.name}, by id: the figures do not say how it does on new images"
         )
     notices.print(f"warning: {text}", markup=False, highlight=False)
 
@@ -200,7 +201,10 @@ def _show(out: Console, result: EvaluationResult, run: Run, split: str) -> None:
     out.print(
         f"rsum {result.rsum:.1f} (95 % bootstrap interval over images {low:.1f} to {high:.1f})"
     )
-    out.print(f"{result.images:,} images, {result.captions:,} captions, protocol {result.protocol}")
+    out.print(
+        f"{counted(result.images, 'image')}, {counted(result.captions, 'caption')}, "
+        f"protocol {result.protocol}"
+    )
     if result.rerank is not None:
         _show_rerank(out, result.rerank)
 

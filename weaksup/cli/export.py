@@ -22,6 +22,7 @@ from weaksup.cli.options import (
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.store import open_store
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def command(
     source = "all training captions" if annotations is None else annotations
     for line in (
         f"training captions: {source}",
-        f"vocabulary: {report.words:,} words in {report.vocabulary}",
+        f"vocabulary: {counted(report.words, 'word')} in {report.vocabulary}",
         *_padding(report),
         f"written: {out}",
         _next(out.resolve(), store.feature_size),
@@ -175,6 +176,6 @@ def _padding(report: PrecompReport) -> list[str]:
     if not padded:
         return []
     return [
-        f"{padded:,} of {rows:,} rows have fewer regions than the others and end in zeros, which "
-        "the tools take for regions; a smaller --max-regions pads fewer"
+        f"rows that have fewer regions than the others, and end in zeros, which the tools take for "
+        f"regions: {padded:,} of {rows:,}; a smaller --max-regions pads fewer"
     ]

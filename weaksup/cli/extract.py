@@ -24,7 +24,7 @@ from weaksup.cli.options import (
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import detect_format
-from weaksup.detectors.build import AUTO, DetectorOptions, detector_names
+from weaksup.detectors.build import AUTO, DetectorOptions, detector_names, resolve_auto
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 from weaksup.workspace import Workspace
@@ -225,6 +225,8 @@ def command(
             "name one with --images DIR",
         )
     store = out or workspace.own_regions
+    if not overwrite:
+        _check_detector(store, detector)
     with terminated_is_interrupted():
         report, seconds = _run(
             folders,
@@ -267,6 +269,31 @@ def command(
         unreadable.insert(0, f"unreadable images: {len(report.unreadable):,}")
     for line in (*unreadable, written, following):
         stdout().print(line, highlight=False, markup=False)
+
+
+def _check_detector(path: Path, name: str) -> None:
+    """Refuse another kind of detector than a finished store's, before it asks for its weights.
+
+    Whatever else is in the way is told when the store is opened for writing.
+
+    Raises:
+        UsageError: if the store's regions are of another kind.
+    """
+    from weaksup.store import open_store
+
+    if not path.exists():
+        return
+    try:
+        held = open_store(path).provenance.detector
+    except DataError:
+        return
+    kind, held_kind = resolve_auto() if name == AUTO else name, held.partition(":")[0]
+    # A detector of one's own may call itself as it likes.
+    if held_kind != kind and held_kind in (*detector_names(), "imported"):
+        raise UsageError(
+            f"{path} holds regions of the detector {held}, not of {kind}",
+            "name another file with --out, or replace it with --overwrite",
+        )
 
 
 def _files(*given: str | Path | None) -> list[Path]:

@@ -19,6 +19,7 @@ from weaksup.cli.options import (
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def command(
     console = stdout()
     written = [str(report.store), *([str(report.captions)] if report.captions else [])]
     for line in (
-        f"{report.images:,} images, features of width {report.feature_size}, from {report.format}",
+        f"{counted(report.images, 'image')}, features of width {report.feature_size}, from "
+        f"{report.format}",
         *_missing_lines(report, store.with_name(MISSING)),
         f"written: {' and '.join(written)}",
         in_workspace("next: weaksup subsample --ratio 0.2", workspace_folder),
@@ -130,12 +132,14 @@ def _write_concepts(path: Path) -> None:
 def _missing_lines(report: ImportReport, path: Path) -> list[str]:
     lines = []
     if report.unused:
-        lines.append(f"{report.unused:,} images have no features and are not in the store")
+        lines.append(f"{counted(report.unused, 'image')} without features, not in the store")
     if not report.missing:
         path.unlink(missing_ok=True)
         return lines
     write_atomically(path, "".join(f"{name}\n" for name in report.missing))
-    lines.append(f"{len(report.missing):,} images have features and no file in the folders:")
+    lines.append(
+        f"{counted(len(report.missing), 'image')} with features and no file in the folders:"
+    )
     lines += [f"  {name}" for name in report.missing[:LISTED]]
     if len(report.missing) > LISTED:
         lines.append(f"  ... all of them in {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from weaksup.cli.options import (
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.images import locate_image
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -123,15 +125,16 @@ def command(
     if form == "json":
         results = [asdict(hit) for hit in (captions if find == "captions" else hits)]
         click.echo(json.dumps({"query": query, "results": results}, ensure_ascii=False))
-        return
-    if form == "picture":
+    elif form == "picture":
         written = _draw(query, hits, out or Path("search.png"), workspace.images)
         stdout().print(f"written: {written}", markup=False, highlight=False)
     else:
         _show(stdout(), query, hits, captions)
+    named = "" if run is None else f" --run {shlex.quote(run)}"
+    following = f"next: `weaksup serve{named}` searches on a page"
     if index.folder is None:
-        hint = "next: `weaksup index` keeps the embeddings: the next search is quicker"
-        stdout().print(in_workspace(hint, workspace_folder), markup=False)
+        following = f"next: `weaksup index{named}` keeps the embeddings: the next search is quicker"
+    stderr().print(in_workspace(following, workspace_folder), markup=False, highlight=False)
 
 
 def _check(*, text: str | None, image: str | None, find: str, form: str, out: Path | None) -> None:
@@ -162,7 +165,8 @@ def _index(run: Run, *, captions: bool) -> Index:
         recorded_file(run.regions, run.folder.name, option="--regions of `weaksup index`")
     )
     stderr().print(
-        f"note: the run {run.folder.name} has no index: embedding {len(store):,} images first",
+        f"note: the run {run.folder.name} has no index: embedding "
+        f"{counted(len(store), 'image')} first",
         markup=False,
         highlight=False,
     )
@@ -261,7 +265,8 @@ def _draw(query: str, hits: Sequence[Hit], path: Path, folders: Sequence[Path]) 
     missing = sum(cell.file is None for cell in cells)
     if missing:
         stderr().print(
-            f"warning: {missing} picture files were not found in the workspace's image folders",
+            f"warning: {counted(missing, 'picture file was', 'picture files were')} not found in "
+            "the workspace's image folders",
             markup=False,
             highlight=False,
         )

@@ -17,6 +17,7 @@ from weaksup.cli.options import (
 )
 from weaksup.cli.runs import run_folder
 from weaksup.errors import MissingDependencyError, UsageError
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 # Nobody but this machine: the pictures are the user's own.
@@ -75,7 +76,8 @@ def command(
     library = Library(loaded, index, folders=workspace.images, files=(*models, *workspace.models))
     listening = _listen(port)
     address = f"http://{HOST}:{listening.getsockname()[1]}"
-    stdout().print(f"serving {len(index):,} images of {loaded.folder.name}", highlight=False)
+    served = counted(len(index), "image")
+    stdout().print(f"serving {served} of {loaded.folder.name}", highlight=False)
     stdout().print(f"next: open {address} in a browser; Ctrl-C ends", markup=False)
     config = uvicorn.Config(make_app(library), log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listening])

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from weaksup.cli.options import stderr
 from weaksup.errors import DataError, UsageError, nearest_name
+from weaksup.wording import counted, rounded_together
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def _seen(store: RegionStore, index: int) -> Seen:
     height, width = store.sizes[index]
     return Seen(
         title=store.ids[index],
-        subtitle=f"{width} x {height} pixels, {len(boxes)} regions, {len(named)} with a concept; "
-        f"{store.provenance.detector}",
+        subtitle=f"{width} x {height} pixels, {counted(len(boxes), 'region')}, {len(named)} with a "
+        f"concept; {store.provenance.detector}",
         named=named,
         unnamed=tuple(unnamed),
         classes=tuple(classes),
@@ -161,44 +162,62 @@ def _weighed(
     if explanation.unsupported:
         lost = ", ".join(explanation.unsupported)
         notes.append(f"No concept of the store stands for: {lost}.")
-    sums = " + ".join(f"{t.share:.2f} x {t.cosine:.3f}" for t in explanation.parts)
-    parts = f" = {sums}" if len(explanation.parts) > 1 else ""
+    parts = explanation.parts
+    added = rounded_together([part.share * part.cosine for part in parts], digits=3)
     return Weighed(
         sentence=text,
-        summary=f"run {run.folder.name} ({run.model_name}): similarity "
-        f"{explanation.similarity:.3f}{parts}",
+        summary=f"run {run.folder.name} ({run.model_name}): similarity {sum(added):.3f}",
         boxes=store.gather([index]).boxes[0][:count],
         names=tuple(names),
         regions=explanation.regions,
         words=tuple((word.text, word.weight, word.known) for word in explanation.words),
-        parts=tuple((part.name, part.share, part.cosine) for part in explanation.parts),
+        parts=tuple(
+            (part.name, part.share, part.cosine, adds)
+            for part, adds in zip(parts, added, strict=True)
+        ),
         evidence=tuple((each.text, each.sure, each.said) for each in explanation.evidence),
         notes=tuple(notes),
     )
 
 
 def _print_weighed(out: Console, weighed: Weighed) -> None:
+    from weaksup.inspect.picture import region_weights, word_weights
+
     out.print(weighed.summary, markup=False, highlight=False)
-    words = "  ".join(
-        f"{word} {weight:.0%}" + ("" if known else " (not known)")
-        for word, weight, known in weighed.words
+    if len(weighed.parts) > 1:
+        out.print(_parts(weighed))
+    words = ", ".join(
+        f"{word} {weight:.1f}" + ("" if known else " (not known)")
+        for word, weight, known in word_weights(weighed)
     )
-    out.print(f"words: {words}", markup=False, highlight=False)
-    order = (-weighed.regions).argsort(kind="stable")[:8]
-    regions = "  ".join(
-        f"{'whole image' if not place else weighed.names[place] or 'no name'} "
-        f"{weighed.regions[place]:.1%}"
-        for place in order
-    )
-    out.print(f"regions: {regions}", markup=False, highlight=False)
+    out.print(f"weights of words, in percent: {words}", markup=False, highlight=False)
+    first, rest = region_weights(weighed)
+    regions = [f"{weighed.region_name(place)} {weight:.1f}" for place, weight in first]
+    if rest is not None:
+        regions.append(f"{counted(rest[0], 'more region')} {rest[1]:.1f}")
+    line = f"weights of regions, in percent: {', '.join(regions)}"
+    out.print(line, markup=False, highlight=False)
     if weighed.evidence:
-        evidence = "  ".join(
+        evidence = ", ".join(
             f"{word} {sure:.2f}" + (" (in the sentence)" if said else "")
             for word, sure, said in weighed.evidence
         )
-        out.print(f"evidence: {evidence}", markup=False, highlight=False)
+        out.print(f"evidence, and how sure it is: {evidence}", markup=False, highlight=False)
     for note in weighed.notes:
         out.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _parts(weighed: Weighed) -> Table:
+    """What adds up to the similarity, as it is shown."""
+    table = Table("part of the similarity", show_footer=True)
+    table.columns[0].footer = "sum"
+    for name in ("share", "cosine"):
+        table.add_column(name, justify="right")
+    total = sum(adds for *_, adds in weighed.parts)
+    table.add_column("share x cosine", justify="right", footer=f"{total:.3f}")
+    for name, share, cosine, adds in weighed.parts:
+        table.add_row(name, f"{share:.3f}", f"{cosine:.3f}", f"{adds:.3f}")
+    return table
 
 
 def _draw(

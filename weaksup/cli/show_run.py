@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from weaksup.cli.options import rows
+from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from trainer.run import RunDescription
@@ -54,4 +55,4 @@ def _figures(report: dict[str, Any]) -> str:
         f"{name} {'/'.join(f'{report[way][at]:.1f}' for at in ('R@1', 'R@5', 'R@10'))}"
         for name, way in (("i2t", "image_to_text"), ("t2i", "text_to_image"))
     ]
-    return f"rsum {report['rsum']:.1f}, {', '.join(ways)} on {report['images']:,} images"
+    return f"rsum {report['rsum']:.1f}, {', '.join(ways)} on {counted(report['images'], 'image')}"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weaksup.cli.options import rows
+from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from weaksup.inspect.summary import StoreSummary
@@ -31,7 +32,7 @@ def show_store(out: Console, store: RegionStore, summary: StoreSummary) -> None:
     least, median, most = summary.per_image
     threshold = store.score_threshold
     words = ", ".join(
-        f"{count:,} {_plural(kind)}" for kind, count in summary.names.items() if count
+        counted(count, kind, _plural(kind)) for kind, count in summary.names.items() if count
     )
     lines = [
         ("images", f"{summary.images:,}"),

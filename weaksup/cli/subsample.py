@@ -25,6 +25,7 @@ from weaksup.errors import UsageError
 from weaksup.store import RegionStore, open_store, pool_features
 from weaksup.subsample import STRATEGIES, ImageConcepts, measure_coverage, subsample
 from weaksup.types import SPLITS, STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _table(corpus: Corpus, annotations: Annotations) -> Table:
 def _store_lines(workspace: Workspace, store: RegionStore | None) -> list[str]:
     if store is not None:
         unreadable = len(store.problems)
-        return [f"{unreadable} unreadable images are left out"] if unreadable else []
+        return [f"{counted(unreadable, 'unreadable image')} left out"] if unreadable else []
     return [
         f"there is no region store at {workspace.regions} yet: images that no caption names are "
         "not known, and will not be trained on unless subsample is run again after extract"
@@ -202,9 +203,10 @@ def _count_words(path: Path, corpus: Corpus, annotations: Annotations) -> Captio
 
 def _words_line(words: CaptionWords, path: Path) -> str:
     return (
-        f"words: {words.matched} of {words.captions} kept captions name a concept of the detector; "
-        f"{len(words.added)} words that it does not know and {len(words.aliases)} aliases added to "
-        f"{path}"
+        f"words: a concept of the detector in {words.matched:,} of "
+        f"{counted(words.captions, 'kept caption')}; "
+        f"{counted(len(words.added), 'word')} that it does not know and "
+        f"{counted(len(words.aliases), 'alias', 'aliases')} added to {path}"
     )
 
 

@@ -33,6 +33,7 @@ from weaksup.errors import UsageError
 from weaksup.files import write_atomically
 from weaksup.store import open_store
 from weaksup.types import STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -259,7 +260,8 @@ def _suggest(
         table.add_row(f"{number}", Text(image), Text(reason))
     console.print(table)
     console.print(
-        f"{len(found):,} of {len(pool.candidates):,} un-annotated training images", highlight=False
+        f"{len(found):,} of {counted(len(pool.candidates), 'un-annotated training image')}",
+        highlight=False,
     )
     if len(found) < min(budget, len(pool.candidates)):
         console.print(
@@ -322,8 +324,8 @@ def _add(
     count = sum(len(image.captions) for image in filled.images)
     images = sum(bool(image.captions) for image in filled.images)
     console.print(
-        f"{count:,} new captions of {images:,} images, beside those of "
-        f"{len(annotations.annotated):,} annotated ones",
+        f"{counted(count, 'new caption')} of {counted(images, 'image')}, beside those of "
+        f"{counted(len(annotations.annotated), 'annotated one')}",
         highlight=False,
     )
     console.print(f"written: {path}", markup=False, highlight=False)

@@ -24,6 +24,7 @@ from weaksup.concepts.names import Key, base_name, key_of, split_label
 from weaksup.concepts.wordnet import WordNet, find_wordnet
 from weaksup.errors import DataError, UsageError
 from weaksup.types import Int32
+from weaksup.wording import counted
 
 
 def build_vocabulary(
@@ -212,9 +213,13 @@ def _notes(rows: dict[str, Int32], sizes: dict[str, int]) -> list[str]:
         labels, kept = len(rows[kind]), int((rows[kind] >= 0).sum())
         used = len(set(rows[kind][rows[kind] >= 0].tolist()))
         if kept < labels:
-            notes.append(f"{labels - kept} of {labels} {kind} labels are not in the concept list")
+            total = counted(labels, f"{kind} label")
+            notes.append(f"{labels - kept:,} of {total} not in the concept list")
         if used < kept:
-            notes.append(f"{kept} {kind} labels became {used} concepts")
+            notes.append(f"{counted(kept, f'{kind} label')} became {counted(used, 'concept')}")
         if used < sizes[kind]:
-            notes.append(f"{sizes[kind] - used} concepts of the list are no label of the detector")
+            unseen = counted(
+                sizes[kind] - used, f"{kind} of the list is", f"{kind}s of the list are"
+            )
+            notes.append(f"{unseen} no label of the detector")
     return notes

@@ -11,6 +11,7 @@ from weaksup.corpora.annotations import fingerprint
 from weaksup.corpora.source import Source
 from weaksup.errors import did_you_mean
 from weaksup.types import SPLITS, TEST, TRAIN, VAL, CaptionedImage, Corpus
+from weaksup.wording import counted
 
 # Karpathy's restval is the part of COCO's validation set that everyone trains on.
 SPLIT_NAMES = {
@@ -129,13 +130,15 @@ class CorpusBuilder:
             raise self.source.error(f"there is no caption in it (read as {self.format})")
         notes = list(self.notes)
         if self._empty:
-            notes.append(f"{len(self._empty)} empty captions dropped, first at {self._empty[0]}")
+            empty = counted(len(self._empty), "empty caption")
+            notes.append(f"{empty} dropped, first at {self._empty[0]}")
         if dropped:
-            notes.append(f"{len(dropped)} images without captions dropped, such as {dropped[0]}")
+            lost = counted(len(dropped), "image")
+            notes.append(f"{lost} without captions dropped, such as {dropped[0]}")
         if held_out:
             notes.append(
-                f"{len(held_out)} val and test images without captions are used nowhere, such as "
-                f"{held_out[0]}"
+                f"{counted(len(held_out), 'val or test image')} without captions, used nowhere, "
+                f"such as {held_out[0]}"
             )
         return Corpus(
             images=tuple(images),

@@ -14,6 +14,7 @@ from weaksup.corpora.builder import CorpusBuilder, normalise_id
 from weaksup.corpora.reader import READERS, Fit, Reader
 from weaksup.corpora.source import Source
 from weaksup.types import Corpus
+from weaksup.wording import counted
 
 NAME = "coco"
 
@@ -57,7 +58,8 @@ def _add_images(source: Source, builder: CorpusBuilder, records: list[Any]) -> d
         repeated += name in builder
         builder.add(name, (), split=split, where=where)
     if repeated:
-        builder.notes.append(f"{repeated} images are listed again: their captions were joined")
+        again = counted(repeated, "image is", "images are")
+        builder.notes.append(f"{again} listed again: captions were joined")
     return files
 
 

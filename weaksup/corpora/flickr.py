@@ -13,6 +13,7 @@ from weaksup.corpora.builder import CorpusBuilder
 from weaksup.corpora.reader import READERS, Fit, Reader
 from weaksup.corpora.source import Source
 from weaksup.types import TEST, TRAIN, VAL, Corpus
+from weaksup.wording import counted
 
 NAME = "flickr"
 LINE = re.compile(r"(?P<image>[^\t]+)#(?P<number>\d+)\t(?P<caption>.*)")
@@ -66,7 +67,8 @@ def _add_splits(source: Source, builder: CorpusBuilder) -> None:
             "no split lists (*trainImages.txt, *devImages.txt, *testImages.txt) are beside it"
         )
     if unknown:
-        builder.notes.append(f"{unknown} images of the split lists have no caption")
+        lacking = counted(unknown, "image")
+        builder.notes.append(f"{lacking} of the split lists without a caption")
 
 
 READERS.register(NAME)(Reader(fit=fit, read=read))

@@ -12,6 +12,7 @@ from weaksup.corpora.builder import CorpusBuilder
 from weaksup.corpora.reader import READERS, Fit, Reader
 from weaksup.corpora.source import Source
 from weaksup.types import Corpus
+from weaksup.wording import counted
 
 NAME = "karpathy"
 
@@ -47,7 +48,8 @@ def read(source: Source) -> Corpus:
         repeated += name in builder
         builder.add(name, captions, split=split, where=where)
     if repeated:
-        builder.notes.append(f"{repeated} images are listed again: their captions were joined")
+        again = counted(repeated, "image is", "images are")
+        builder.notes.append(f"{again} listed again: captions were joined")
     return builder.build()
 
 

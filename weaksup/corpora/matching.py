@@ -9,6 +9,7 @@ from dataclasses import replace
 from weaksup.corpora.splits import assign_splits
 from weaksup.errors import DataError
 from weaksup.types import Corpus
+from weaksup.wording import counted
 
 EXAMPLES = 3
 HINT = "give `weaksup extract` the image folder that the names in the captions file are relative to"
@@ -37,12 +38,13 @@ def match_ids(corpus: Corpus, store_ids: Sequence[str]) -> Corpus:
         return replace(corpus, images=images)
     if not images:
         raise DataError(
-            f"none of the {len(lacking)} images of {corpus.source} is in the region store: "
-            f"'{lacking[0]}' is an image there, '{next(iter(store_ids), '')}' here",
+            f"{corpus.source} has {counted(len(lacking), 'image')}, and none is in the region "
+            f"store: '{lacking[0]}' is an image there, '{next(iter(store_ids), '')}' here",
             HINT,
         )
     note = (
-        f"{len(lacking)} captioned images are not, or not readable, in the region store, such as "
+        f"{counted(len(lacking), 'captioned image is', 'captioned images are')} not, or not "
+        "readable, in the region store, such as "
         f"{lacking[0]}"
     )
     return replace(corpus, images=images, notes=(*corpus.notes, note))

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 from weaksup.types import SPLITS, TEST, TRAIN, VAL, Corpus
+from weaksup.wording import counted
 
 # Upper ends of the three parts of [0, 1): 80 % train, 10 % val, 10 % test.
 TRAIN_END, VAL_END = 0.8, 0.9
@@ -24,7 +25,10 @@ def assign_splits(corpus: Corpus) -> Corpus:
     if any(image.split is not None for image in corpus.images):
         if not loose:
             return corpus
-        note = f"{len(loose)} captioned images in no split are used nowhere, such as {loose[0].id}"
+        note = (
+            f"{counted(len(loose), 'captioned image')} in no split, used nowhere, such as "
+            f"{loose[0].id}"
+        )
         notes = corpus.notes if note in corpus.notes else (*corpus.notes, note)
         return replace(corpus, notes=notes)
     images = tuple(

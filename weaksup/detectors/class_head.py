@@ -23,6 +23,7 @@ from weaksup.detectors.onnx_session import OnnxFile, OnnxSession
 from weaksup.errors import DataError, UsageError
 from weaksup.files import sha256
 from weaksup.types import Float32, Int32
+from weaksup.wording import counted
 
 CLASS_SLOTS = 5
 BACKGROUND = "background"
@@ -77,7 +78,8 @@ class ClassHead:
         if scores.shape[1:] != (len(lines),):
             raise UsageError(
                 f"'{output}' of {file.path} has the shape {scores.shape} for "
-                f"{len(scores)} regions, and {labels} has {len(lines)} labels",
+                f"{counted(len(scores), 'region')}, and {labels} has "
+                f"{counted(len(lines), 'label')}",
                 "name the file with one label a class, in the network's order",
             )
         # Of several rows: logits do not happen to be probabilities twice.
@@ -171,7 +173,8 @@ def _find_output(file: OnnxFile, *, columns: int, labels: Path) -> str:
             return output.name
     shapes = ", ".join(f"{output.name} {output.shape}" for output in file.outputs)
     raise UsageError(
-        f"{file.path} has no output (N, {columns}) for the {columns} labels of {labels}: {shapes}",
+        f"{file.path} has no output (N, {columns}) for {counted(columns, 'label')} of {labels}: "
+        f"{shapes}",
         "name the file with one label a class, or an inner tensor as `classes` in "
         f"{description_path(file.path)}",
     )

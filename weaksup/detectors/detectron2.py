@@ -26,6 +26,7 @@ from weaksup.detectors.install import DETECTRON2
 from weaksup.detectors.torchvision_weights import COUNTER, read_state
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
 from weaksup.files import sha256
+from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from weaksup.detectors.detectron2_model import Detectron2Detector
@@ -244,7 +245,8 @@ def _labels(source: _Source, labels: Sequence[str] | None) -> tuple[str, ...]:
             )
         if len(labels) != classes:
             raise DataError(
-                f"{len(labels)} labels for {source.name}, which has {classes} classes",
+                f"{counted(len(labels), 'label')} for {source.name}, which has "
+                f"{counted(classes, 'class', 'classes')}",
                 "name every class, without the background, in the order of the training data",
             )
         return tuple(labels)
@@ -253,7 +255,7 @@ def _labels(source: _Source, labels: Sequence[str] | None) -> tuple[str, ...]:
         if len(names) == classes:
             return tuple(names)
     raise UsageError(
-        f"{source.name} does not say what its {classes} classes are called",
+        f"{source.name} does not name its {counted(classes, 'class', 'classes')}",
         "name them with --labels FILE, one a line in the order of the training data",
     )
 

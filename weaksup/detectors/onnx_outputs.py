@@ -14,6 +14,7 @@ import numpy as np
 from weaksup.detectors.description import BOXES, YOLO, YOLOV8, DetectorDescription
 from weaksup.errors import DataError
 from weaksup.types import Float32, Int32
+from weaksup.wording import counted
 
 YOLOX_STRIDES = (8, 16, 32)
 # Candidates below this are noise even where `min_regions` asks for more boxes.
@@ -63,7 +64,7 @@ def read(outputs: Sequence[Float32], description: DetectorDescription) -> Candid
     if rows.ndim != 2 or rows.shape[1] != expected:
         raise DataError(
             f"the detector's output has the shape {outputs[0].shape}, but layout "
-            f"'{description.layout}' with {classes} labels has {expected} numbers a box",
+            f"'{description.layout}' with {counted(classes, 'label')} has {expected} numbers a box",
             "correct `layout` or `labels` in its description, or give --labels FILE",
         )
     if description.layout == YOLOV8:

@@ -16,6 +16,7 @@ from weaksup.detectors.onnx_outputs import YOLOX_STRIDES
 from weaksup.detectors.onnx_session import OnnxFile
 from weaksup.detectors.preprocess import BGR, LETTERBOX, Recipe
 from weaksup.errors import UsageError
+from weaksup.wording import counted
 
 # The pyramid that the heads read and the last stage of the backbone, in the released YOLOX-Nano.
 YOLOX_NANO_FEATURES = ("input.471", "input.531", "input.591", "input.359")
@@ -61,7 +62,8 @@ def _yolox(file: OnnxFile, labels: Sequence[str] | None) -> DetectorDescription 
     names = tuple(labels) if labels is not None else COCO
     if columns != 5 + len(names):
         raise UsageError(
-            f"{file.path} is a YOLOX with {columns - 5} classes, not {len(names)}",
+            f"{file.path} is a YOLOX with {counted(columns - 5, 'class', 'classes')}, "
+            f"not {len(names)}",
             "name them with --labels FILE, one a line in the network's order",
         )
     # An export with `--decode_in_inference` has the same shape, and ends in the exponential of

@@ -16,6 +16,7 @@ from torchvision.models import get_model, get_model_weights
 from weaksup.detectors.torchvision import NAMELESS, TorchvisionDetector
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
 from weaksup.files import sha256
+from weaksup.wording import counted
 
 DEFAULT_MODEL = "fasterrcnn_resnet50_fpn_v2"
 # The 320 variant has the keys of its sibling: a file is taken for the first that fits.
@@ -263,7 +264,7 @@ def _build(name: str, state: Mapping[str, Tensor]) -> nn.Module:
 def _with_background(labels: Sequence[str] | None, *, classes: int, path: Path) -> tuple[str, ...]:
     if labels is None:
         raise UsageError(
-            f"{path} does not say what its {classes - 1} classes are called",
+            f"{path} does not name its {counted(classes - 1, 'class', 'classes')}",
             "name them with --labels FILE, one a line in the network's order",
         )
     if len(labels) == classes - 1:
@@ -271,8 +272,9 @@ def _with_background(labels: Sequence[str] | None, *, classes: int, path: Path) 
     if len(labels) == classes and labels[0] in NAMELESS:
         return tuple(labels)
     raise DataError(
-        f"{len(labels)} labels for {path}, which has {classes - 1} classes and the background",
-        f"give {classes - 1} names, or {classes} with '{BACKGROUND}' first",
+        f"{counted(len(labels), 'label')} for {path}, which has "
+        f"{counted(classes - 1, 'class', 'classes')} and the background",
+        f"give {counted(classes - 1, 'name')}, or {classes} with '{BACKGROUND}' first",
     )
 
 

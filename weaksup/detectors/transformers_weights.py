@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from weaksup.detectors.torch_device import resolve_device, resolve_precision
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
 from weaksup.files import sha256
+from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from weaksup.detectors.transformers import TransformersDetector
@@ -303,14 +304,15 @@ def _classes(source: _Source, config: Any, labels: Sequence[str] | None) -> tupl
     if labels is not None:
         if len(labels) != count:
             raise DataError(
-                f"{len(labels)} labels for {source.name}, which has {count} classes",
+                f"{counted(len(labels), 'label')} for {source.name}, which has "
+                f"{counted(count, 'class', 'classes')}",
                 "name every class, in the order of the network's; N/A where one names nothing",
             )
         return tuple(labels)
     own = tuple(str(config.id2label[row]) for row in range(count))
     if all(_UNNAMED.fullmatch(name) for name in own):
         raise UsageError(
-            f"{source.name} does not say what its {count} classes are called",
+            f"{source.name} does not name its {counted(count, 'class', 'classes')}",
             "name them with --labels FILE, one a line in the network's order",
         )
     return own

@@ -27,6 +27,7 @@ from weaksup.drawing import (
 )
 from weaksup.inspect.panel import WIDTH, Bar, Block, Heading, Note, column_height, draw_column
 from weaksup.types import Float32
+from weaksup.wording import counted, rounded_together
 
 MARGIN = 48
 HEADER = 132
@@ -74,7 +75,8 @@ class Weighed:
         names: R names, empty for a region without an object.
         regions: (R,) float32, weights that sum to 1.
         words: (word, weight, whether the model knows it).
-        parts: (name, share, cosine) of the similarity.
+        parts: (name, share, cosine, what their product adds to the similarity) of its parts; the
+            last ones are rounded, and sum to the similarity that ``summary`` states.
         evidence: (word, how sure, whether the sentence says it).
         notes: what the figures mean, a paragraph each.
     """
@@ -85,9 +87,38 @@ class Weighed:
     names: tuple[str, ...]
     regions: Float32
     words: tuple[tuple[str, float, bool], ...]
-    parts: tuple[tuple[str, float, float], ...]
+    parts: tuple[tuple[str, float, float, float], ...]
     evidence: tuple[tuple[str, float, bool], ...]
     notes: tuple[str, ...]
+
+    def region_name(self, place: int) -> str:
+        return "whole image" if not place else self.names[place] or "no name"
+
+
+def word_weights(weighed: Weighed) -> list[tuple[str, float, bool]]:
+    """Words with their weights in percent, rounded so that they sum to 100."""
+    percent = rounded_together([100 * weight for _, weight, _ in weighed.words], digits=1)
+    return [
+        (word, each, known) for (word, _, known), each in zip(weighed.words, percent, strict=True)
+    ]
+
+
+def region_weights(
+    weighed: Weighed,
+) -> tuple[list[tuple[int, float]], tuple[int, float] | None]:
+    """The heaviest regions and all others together, in percent that sum to 100.
+
+    Returns:
+        (place, percent) of the heaviest, and (number, percent) of the others, if there are any.
+    """
+    order = np.argsort(-weighed.regions, kind="stable").tolist()
+    first, others = order[:MOST_WEIGHTS], order[MOST_WEIGHTS:]
+    weights = [100 * float(weighed.regions[place]) for place in first]
+    percent = rounded_together(
+        [*weights, 100 - sum(weights)][: len(weights) + bool(others)], digits=1
+    )
+    rest = (len(others), percent.pop()) if others else None
+    return list(zip(first, percent, strict=True)), rest
 
 
 def draw_inspection(picture: Image.Image, seen: Seen, weighed: Weighed | None) -> Image.Image:
@@ -139,8 +170,8 @@ def _seen_part(scaled: Image.Image, seen: Seen) -> Image.Image:
     if seen.unnamed:
         blocks.append(
             Note(
-                f"Thin grey: {len(seen.unnamed)} regions that score too low for a name. "
-                "They are there for their features."
+                f"Thin grey: {counted(len(seen.unnamed), 'region')} with a score too low for a "
+                "name, there for the features."
             )
         )
     if seen.classes:
@@ -155,48 +186,40 @@ def _tagged(box: NamedBox) -> NamedBox:
 
 
 def _weighed_part(scaled: Image.Image, weighed: Weighed) -> Image.Image:
-    order = np.argsort(-weighed.regions, kind="stable")
+    first, rest = region_weights(weighed)
     picture = shaded(scaled, weighed.boxes, weighed.regions)
-    marked = [place for place in order if place][:MARKED]
+    marked = [(place, percent) for place, percent in first if place][:MARKED]
     draw_boxes(
         picture,
         [
-            NamedBox(
-                _box(weighed.boxes[place]),
-                f"{weighed.names[place]} {weighed.regions[place]:.1%}".strip(),
-            )
-            for place in marked
+            NamedBox(_box(weighed.boxes[place]), f"{weighed.names[place]} {percent:.1f} %".strip())
+            for place, percent in marked
         ],
     )
-    most = max(float(weighed.regions.max()), 1e-9)
+    tones = {place: colour(number) for number, (place, _) in enumerate(marked)}
+    most = max(first[0][1], 1e-9)
     blocks: list[Block] = [Heading("Weights of regions")]
-    for place in order[:MOST_WEIGHTS]:
-        name = "whole image" if not place else weighed.names[place] or "no name"
-        weight = float(weighed.regions[place])
-        tone = colour(marked.index(place)) if place in marked else TOWER
+    for place, percent in first:
         blocks.append(
             Bar(
-                name,
-                f"{weight:.1%}",
-                weight / most,
-                tone,
+                weighed.region_name(place),
+                f"{percent:.1f} %",
+                percent / most,
+                tones.get(place, TOWER),
                 muted=bool(place) and not weighed.names[place],
             )
         )
-    if len(order) > MOST_WEIGHTS:
-        rest = float(weighed.regions[order[MOST_WEIGHTS:]].sum())
-        text = f"{len(order) - MOST_WEIGHTS} more regions, {rest:.1%} together"
-        blocks.append(Note(text))
+    if rest is not None:
+        blocks.append(Note(f"{counted(rest[0], 'more region')}: {rest[1]:.1f} % together"))
     blocks.append(Heading("Weights of words"))
-    most = max([weight for _, weight, _ in weighed.words] or [1e-9])
-    for word, weight, known in weighed.words:
+    words = word_weights(weighed)
+    most = max([percent for _, percent, _ in words] or [0.0]) or 1e-9
+    for word, percent, known in words:
         name = word if known else f"{word} (not known)"
-        blocks.append(Bar(name, f"{weight:.1%}", weight / max(most, 1e-9), WORD, muted=not known))
+        blocks.append(Bar(name, f"{percent:.1f} %", percent / most, WORD, muted=not known))
     above = _text_above(weighed)
     if len(weighed.parts) > 1:
-        blocks.append(Heading("Similarity: share and cosine of its parts"))
-        for name, share, cosine in weighed.parts:
-            blocks.append(Bar(f"{name}, {share:.0%}", f"{cosine:.3f}", cosine, TOWER))
+        blocks += _parts(weighed)
     below: list[Block] = []
     if weighed.evidence:
         below.append(Heading("Words that the picture has evidence for"))
@@ -209,6 +232,20 @@ def _weighed_part(scaled: Image.Image, weighed: Weighed) -> Image.Image:
     whole.paste(above, (0, 0))
     whole.paste(body, (0, above.height))
     return whole
+
+
+def _parts(weighed: Weighed) -> list[Block]:
+    """What adds up to the similarity, as it is shown."""
+    blocks: list[Block] = [Heading("What adds up to the similarity")]
+    most = max(abs(adds) for *_, adds in weighed.parts) or 1e-9
+    blocks += [
+        Bar(name, f"{adds:.3f}", abs(adds) / most, TOWER if adds >= 0 else FAINT)
+        for name, _, _, adds in weighed.parts
+    ]
+    products = ", ".join(
+        f"{name} {share:.3f} x {cosine:.3f}" for name, share, cosine, _ in weighed.parts
+    )
+    return [*blocks, Note(f"Each is a share times a cosine: {products}.")]
 
 
 def _box(row: Float32) -> tuple[float, float, float, float]:

@@ -22,6 +22,7 @@ from weaksup.errors import DataError
 from weaksup.store import schema
 from weaksup.store.schema import StorePlan
 from weaksup.types import STATUS_NO_REGION, Int32, Provenance, UInt8
+from weaksup.wording import counted
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # What h5py raises on damaged files: a wrong length is also a request for too much memory.
@@ -121,7 +122,7 @@ def read_file(path: Path) -> StoreFile:
     ):
         values = arrays.get(field, _NO_ROWS)
         if values.size and (values.min() < -1 or values.max() >= len(names)):
-            raise _damaged(path, dataset, f"it points beyond the {len(names)} names")
+            raise _damaged(path, dataset, f"it points beyond {counted(len(names), 'name')}")
     return StoreFile(path, plan, sizes, status, offsets, mapping, arrays, reasons, created)
 
 
@@ -217,7 +218,8 @@ def _read_classes(path: Path, file: h5py.File) -> tuple[int, tuple[str, ...]]:
     slots = _width(path, file, schema.REGION_CLASS)
     classes = _read_texts(path, file, schema.VOCABULARY_CLASS)
     if not slots or not classes:
-        raise _damaged(path, names[0], f"{slots} slots for {len(classes)} classes")
+        many = counted(len(classes), "class", "classes")
+        raise _damaged(path, names[0], f"{counted(slots, 'slot')} for {many}")
     return slots, classes
 
 
@@ -230,7 +232,8 @@ def _read_words(
     texts = _read_texts(path, file, name)
     with _naming(path, name):
         if len(texts) != len(of):
-            raise ValueError(f"it has {len(texts)} entries for {len(of)} names")
+            entries = counted(len(texts), "entry", "entries")
+            raise ValueError(f"it has {entries} for {counted(len(of), 'name')}")
         return schema.words_from_texts(texts)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.suggest import rankings
-from pipelines.suggest.choose import STRATEGIES
+from pipelines.suggest.choose import DEFAULT, STRATEGIES
 from pipelines.suggest.rankings import Ranking, by_diversity, by_uncertainty, fused, shuffled
 from weaksup.cli import suggest as command
 
@@ -63,3 +63,5 @@ def test_the_order_depends_on_the_seed_alone():
 
 def test_the_command_offers_all_strategies():
     assert command.STRATEGIES == STRATEGIES
+    (option,) = (each for each in command.command.params if each.name == "strategy")
+    assert option.default == DEFAULT

@@ -48,7 +48,7 @@ def test_shows_the_most_frequent_in_regions(
     assert table(out.out)[0] == ["dog", "object", "hound, doggy", "4", "9"]
     assert [row[0] for row in table(out.out)] == ["dog", "orange", "cat", "orange", "man"]
     assert "5 of 5 concepts" in out.out
-    assert out.err == ""
+    assert out.err == f"next: `weaksup train --workspace {workspace}`\n"
 
 
 def test_brackets_in_names_are_no_markup(

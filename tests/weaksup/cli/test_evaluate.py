@@ -50,7 +50,7 @@ def test_bare_it_evaluates_the_latest_run_on_its_test_images(workspace, evaluate
     assert "rsum 600.0 (95 % bootstrap interval over images 600.0 to 600.0)" in out
     assert "4 images, 8 captions, protocol full" in out
     assert "next: `weaksup train" in out
-    assert "1 images of test could not be read and are left out" in err
+    assert "1 image of test could not be read: left out" in err
     perfect = {"R@1": 100, "R@5": 100, "R@10": 100, "median_rank": 1, "mean_rank": 1}
     assert report(workspace, "test") == {
         "image_to_text": perfect,
@@ -109,7 +109,7 @@ def test_other_captions_and_regions(workspace, evaluate, pictures, tmp_path):
         assert "4 images, 8 captions" in out
         assert "evaluation-test-other.json" in out
         # Of the training images 1, 2 and 3 only 3 is annotated, and cca sees no others.
-        assert "warning: 1 of the 4 evaluated images are training images of the run cca-0" in err
+        assert "warning: 1 of 4 evaluated images in the training of the run cca-0" in err
     found = report(workspace, "test-other")
     assert (found["split"], found["images"]) == ("test", 4)
     assert found["captions_file"] == str(other)
@@ -136,7 +136,7 @@ def test_data_that_moved_are_own_data(workspace, evaluate, tmp_path):
 def test_it_warns_of_the_train_split(workspace, evaluate):
     code, _, err = evaluate("--split", "train")
     assert code == 0
-    assert "warning: 8 of the 16 evaluated images are training images" in err
+    assert "warning: 8 of 16 evaluated images in the training" in err
     (workspace / "annotations.json").unlink()
     assert "is not known" in evaluate("--split", "train")[2]
 

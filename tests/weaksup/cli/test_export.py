@@ -25,7 +25,7 @@ def test_with_the_workspaces_annotations(export, tmp_path, pictures):
     assert code == 0
     assert "annotations.json" in out
     assert f"--data_path {tmp_path} --data_name p --vocab_path {tmp_path / 'p'}" in out
-    assert "1 images that could not be read are left out" in err
+    assert "1 image could not be read: left out" in err
     ids = (tmp_path / "p/train_ids.txt").read_text().split()
     assert ids == [pictures.name(n) for n in (0, 3, 5, 6, 9, 10, 12, 15)]
     assert np.load(tmp_path / "p/train_ims.npy").shape == (8, 2, 4)

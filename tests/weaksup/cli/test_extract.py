@@ -25,22 +25,6 @@ MANY = 240
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command in an empty folder: exit code, stdout, stderr."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def call(*words):
-        with pytest.raises(SystemExit) as end:
-            main(["extract", *map(str, words)])
-        output = capsys.readouterr()
-        return end.value.code, output.out, output.err
-
-    return call
-
-
-@pytest.fixture
 def onnx(tiny_detector):
     return ("--detector", "onnx", "--weights", tiny_detector, "--batch-size", "4")
 
@@ -63,10 +47,10 @@ def contents(path):
     ]
 
 
-def test_it_writes_the_workspace_and_says_what_is_in_it(run, photos, onnx, monkeypatch):
+def test_it_writes_the_workspace_and_says_what_is_in_it(run_extract, photos, onnx, monkeypatch):
     # Whether WordNet is on this machine is not the subject: see below.
     monkeypatch.setattr("weaksup.concepts.vocabulary.find_wordnet", SomeWordNet)
-    code, out, err = run("--images", photos, *onnx)
+    code, out, err = run_extract("--images", photos, *onnx)
     assert code == 0
     workspace = Workspace.open()
     assert workspace.images == (photos,)
@@ -83,38 +67,38 @@ def test_it_writes_the_workspace_and_says_what_is_in_it(run, photos, onnx, monke
     assert err == ""  # no bars when stderr is no terminal
 
 
-def test_the_folders_are_remembered(run, photos, onnx):
-    assert run("--images", photos / "inner", "--images", photos, *onnx)[0] == 0
-    code, out, _ = run(*onnx)
+def test_the_folders_are_remembered(run_extract, photos, onnx):
+    assert run_extract("--images", photos / "inner", "--images", photos, *onnx)[0] == 0
+    code, out, _ = run_extract(*onnx)
     assert code == 0
     assert "16, 16 of them done before" in out
 
 
-def test_captions_are_remembered(run, photos, onnx, tmp_path):
+def test_captions_are_remembered(run_extract, photos, onnx, tmp_path):
     captions = tmp_path / "captions.csv"
     captions.write_text("image,caption\n0.png,a dog\n")
-    assert run("--images", photos, "--captions", captions, *onnx)[0] == 0
+    assert run_extract("--images", photos, "--captions", captions, *onnx)[0] == 0
     assert Workspace.open().captions == captions
 
 
-def test_what_is_no_captions_file_is_not_remembered(run, photos, onnx, tmp_path):
+def test_what_is_no_captions_file_is_not_remembered(run_extract, photos, onnx, tmp_path):
     noise = tmp_path / "noise.txt"
     noise.write_text("nothing of that kind")
-    code, _, err = run("--images", photos, "--captions", noise, *onnx)
+    code, _, err = run_extract("--images", photos, "--captions", noise, *onnx)
     assert code == 3
     assert "is in no known captions format" in err
     assert not Workspace.open().folder.exists()
 
 
-def test_without_wordnet_it_says_so(run, photos, onnx, tmp_path, monkeypatch):
+def test_without_wordnet_it_says_so(run_extract, photos, onnx, tmp_path, monkeypatch):
     monkeypatch.setenv("WEAKSUP_WORDNET", str(tmp_path / "none"))
-    code, out, err = run("--images", photos, *onnx)
+    code, out, err = run_extract("--images", photos, *onnx)
     assert code == 0
     assert err == f"{WORDNET_NOTICE}\n"
     assert "WordNet" not in out
 
 
-def test_brackets_in_names_are_no_markup(run, photos, onnx, tmp_path):
+def test_brackets_in_names_are_no_markup(run_extract, photos, onnx, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("dog [red]\ncat [/]\nfox [b]\n")
     description = onnx[3].with_suffix(".toml").read_text()
@@ -122,7 +106,7 @@ def test_brackets_in_names_are_no_markup(run, photos, onnx, tmp_path):
     copy.write_bytes(onnx[3].read_bytes())
     labels_line = next(line for line in description.splitlines() if line.startswith("labels"))
     copy.with_suffix(".toml").write_text(description.replace(labels_line, ""))
-    code, out, err = run(
+    code, out, err = run_extract(
         *("--images", photos, "--detector", "onnx", "--weights", copy, "--labels", labels),
         *("--score-threshold", 0),
     )
@@ -130,8 +114,30 @@ def test_brackets_in_names_are_no_markup(run, photos, onnx, tmp_path):
     assert "[red]" in out or "[/]" in out or "[b]" in out
 
 
-def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run, photos, onnx, capsys):
-    assert run("--images", photos, *onnx, "--shards", 2, "--out", "elsewhere/shards")[0] == 0
+def test_another_detector_is_refused_before_it_asks_for_weights(run_extract, photos, onnx):
+    assert run_extract("--images", photos, *onnx)[0] == 0
+    before = Workspace.open().regions.read_bytes()
+    for words in (
+        ("--detector", "onnx", "--weights", "nowhere.onnx"),
+        ("--detector", "transformers"),
+        ("--detector", "demo"),
+        (),
+    ):
+        code, out, err = run_extract(*words)
+        assert (code, out) == (2, "")
+        if "onnx" not in words:
+            assert "holds regions of the detector onnx:tiny, not of" in err
+            assert "--overwrite" in err
+    assert Workspace.open().regions.read_bytes() == before
+    code, _, err = run_extract("--detector", "transformers", "--overwrite")
+    assert code == 4
+    assert "holds regions" not in err
+
+
+def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run_extract, photos, onnx, capsys):
+    assert (
+        run_extract("--images", photos, *onnx, "--shards", 2, "--out", "elsewhere/shards")[0] == 0
+    )
     workspace = Workspace.open()
     assert workspace.regions == Path("elsewhere/shards").resolve()
     assert workspace.concepts == Path("elsewhere/concepts.json").resolve()
@@ -145,28 +151,28 @@ def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run, photos, onn
     kept = json.loads(workspace.annotations.read_text())
     assert len(kept["annotated"]) + len(kept["unannotated"]) == 10
     # The latest extraction counts.
-    assert run(*onnx)[0] == 0
+    assert run_extract(*onnx)[0] == 0
     assert Workspace.open().regions == workspace.own_regions
-    assert run(*onnx, "--overwrite", "--shards", 3, "--out", "elsewhere/shards")[0] == 0
+    assert run_extract(*onnx, "--overwrite", "--shards", 3, "--out", "elsewhere/shards")[0] == 0
     assert Workspace.open().regions == workspace.regions
 
 
-def test_another_number_of_shards_is_in_the_way(run, photos, onnx):
+def test_another_number_of_shards_is_in_the_way(run_extract, photos, onnx):
     shards = ("--out", "shards", "--shards")
-    assert run("--images", photos, *onnx, *shards, 2)[0] == 0
+    assert run_extract("--images", photos, *onnx, *shards, 2)[0] == 0
     before = {path: path.read_bytes() for path in Path("shards").iterdir()}
-    code, _, err = run(*onnx, *shards, 3)
+    code, _, err = run_extract(*onnx, *shards, 3)
     assert code == 2
     assert "holds shards of a store in 2 files, not 3" in err
     assert "--overwrite" in err
     assert {path: path.read_bytes() for path in Path("shards").iterdir()} == before
-    assert run(*onnx, *shards, 3, "--overwrite")[0] == 0
+    assert run_extract(*onnx, *shards, 3, "--overwrite")[0] == 0
     assert len(list(Path("shards").iterdir())) == 3
     assert len(open_store("shards")) == 11
 
 
-def test_a_feature_model_and_shards(run, photos, onnx, tiny_feature_model):
-    code, out, _ = run(
+def test_a_feature_model_and_shards(run_extract, photos, onnx, tiny_feature_model):
+    code, out, _ = run_extract(
         *("--images", photos, *onnx, "--shards", 2, "--out", "shards"),
         *("--feature-model", tiny_feature_model, "--feature-size", 64),
     )
@@ -175,9 +181,9 @@ def test_a_feature_model_and_shards(run, photos, onnx, tiny_feature_model):
     assert "shards" in out
 
 
-def test_the_classes_of_a_feature_model(run, photos, onnx, tiny_classifier):
+def test_the_classes_of_a_feature_model(run_extract, photos, onnx, tiny_classifier):
     path, labels = tiny_classifier
-    code, out, _ = run(
+    code, out, _ = run_extract(
         *("--images", photos, *onnx, "--feature-model", path, "--feature-size", 64),
         *("--feature-labels", labels),
     )
@@ -192,56 +198,56 @@ def test_the_classes_of_a_feature_model(run, photos, onnx, tiny_classifier):
     assert f"\nclasses: {name} {count}" in out
 
 
-def test_a_store_made_otherwise_is_in_the_way(run, photos, onnx):
-    assert run("--images", photos, *onnx)[0] == 0
-    code, _, err = run(*onnx, "--score-threshold", 0.3)
+def test_a_store_made_otherwise_is_in_the_way(run_extract, photos, onnx):
+    assert run_extract("--images", photos, *onnx)[0] == 0
+    code, _, err = run_extract(*onnx, "--score-threshold", 0.3)
     assert code == 2
     assert "score_threshold" in err
     assert "--overwrite" in err
-    assert run(*onnx, "--score-threshold", 0.3, "--overwrite")[0] == 0
+    assert run_extract(*onnx, "--score-threshold", 0.3, "--overwrite")[0] == 0
 
 
-def test_a_store_in_the_way_changes_nothing_in_the_workspace(run, photos, onnx, tmp_path):
-    assert run("--images", photos, *onnx)[0] == 0
+def test_a_store_in_the_way_changes_nothing_in_the_workspace(run_extract, photos, onnx, tmp_path):
+    assert run_extract("--images", photos, *onnx)[0] == 0
     memory = (Workspace.open().folder / "workspace.toml").read_bytes()
     captions = tmp_path / "captions.csv"
     captions.write_text("image,caption\n0.png,a dog\n")
-    code, _, err = run("--images", photos / "inner", "--captions", captions, *onnx)
+    code, _, err = run_extract("--images", photos / "inner", "--captions", captions, *onnx)
     assert code == 2
     assert "was made otherwise" in err
     assert (Workspace.open().folder / "workspace.toml").read_bytes() == memory
 
 
-def test_only_unreadable_images_are_bad_data(run, onnx, tmp_path):
+def test_only_unreadable_images_are_bad_data(run_extract, onnx, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"")
     for _ in range(2):  # the second time, of a finished store
-        code, out, err = run("--images", tmp_path / "pictures", *onnx)
+        code, out, err = run_extract("--images", tmp_path / "pictures", *onnx)
         assert (code, out) == (3, "")
         assert "none of the images could be read: 1\n  a.jpg: the file is empty" in err
         assert "--overwrite" in err
     assert Workspace.open().unreadable.read_text() == "a.jpg\tthe file is empty\n"
 
 
-def test_the_least_number_of_regions_follows_the_largest(run, photos, onnx):
-    assert run("--images", photos, *onnx, "--max-regions", 5)[0] == 0
+def test_the_least_number_of_regions_follows_the_largest(run_extract, photos, onnx):
+    assert run_extract("--images", photos, *onnx, "--max-regions", 5)[0] == 0
     settings = open_store(Workspace.open().regions).provenance.settings
     assert (settings["min_regions"], settings["max_regions"]) == (5, 5)
-    assert run(*onnx, "--overwrite")[0] == 0
+    assert run_extract(*onnx, "--overwrite")[0] == 0
     assert open_store(Workspace.open().regions).provenance.settings["min_regions"] == 10
 
 
-def test_a_workspace_that_was_named_is_named_in_what_comes_next(run, photos, onnx):
-    code, out, _ = run("--images", photos, *onnx, "--workspace", "my place")
+def test_a_workspace_that_was_named_is_named_in_what_comes_next(run_extract, photos, onnx):
+    code, out, _ = run_extract("--images", photos, *onnx, "--workspace", "my place")
     assert code == 0
     assert "next: weaksup subsample --workspace 'my place' --ratio 0.2" in out
 
 
-def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
+def test_more_unreadable_images_than_fit(run_extract, onnx, tmp_path):
     Pillow.new("RGB", (20, 20)).save(tmp_path / "99.png")
     for number in range(25):
         (tmp_path / f"{number:02}.jpg").write_bytes(b"")
-    code, out, _ = run("--images", tmp_path, *onnx)
+    code, out, _ = run_extract("--images", tmp_path, *onnx)
     assert code == 0
     assert "unreadable images: 25" in out
     assert "19.jpg: the file is empty" in out
@@ -254,7 +260,7 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
     # They are of the latest extraction: here of one that could read everything.
     for picture in tmp_path.glob("*.jpg"):
         Pillow.new("RGB", (20, 20)).save(picture)
-    assert run(*onnx, "--overwrite")[0] == 0
+    assert run_extract(*onnx, "--overwrite")[0] == 0
     assert not file.exists()
 
 
@@ -292,7 +298,9 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
         (["--images", "PHOTOS", "--detector", "onnx", "--weights", "EMPTY_FILE"], 3, "not an ONNX"),
     ],
 )
-def test_what_goes_wrong_has_its_exit_code(run, photos, onnx, tmp_path, words, code, message):
+def test_what_goes_wrong_has_its_exit_code(
+    run_extract, photos, onnx, tmp_path, words, code, message
+):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "dog.txt").write_text("dog\n")
@@ -303,23 +311,23 @@ def test_what_goes_wrong_has_its_exit_code(run, photos, onnx, tmp_path, words, c
         "DOG": [tmp_path / "dog.txt"],
         "ONNX": list(onnx),
     }
-    got, _, err = run(*(item for word in words for item in places.get(word, [word])))
+    got, _, err = run_extract(*(item for word in words for item in places.get(word, [word])))
     assert got == code
     assert message in err
     assert "Traceback" not in err
     assert not Workspace.open().regions.exists()
 
 
-def test_a_mistyped_model_changes_nothing_in_the_workspace(run, photos):
-    assert run("--images", photos, "--detector", "onnx", "--weights", "no.onnx")[0] == 2
+def test_a_mistyped_model_changes_nothing_in_the_workspace(run_extract, photos):
+    assert run_extract("--images", photos, "--detector", "onnx", "--weights", "no.onnx")[0] == 2
     assert not Workspace.open().folder.exists()
 
 
-def test_missing_weights_name_their_url(run, photos, tmp_path, monkeypatch):
+def test_missing_weights_name_their_url(run_extract, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    code, _, err = run("--images", photos, "--detector", "torchvision")
+    code, _, err = run_extract("--images", photos, "--detector", "torchvision")
     assert code == 4
     assert "https://download.pytorch.org/models/fasterrcnn" in err
     assert str(tmp_path / "cache") in err
@@ -360,7 +368,7 @@ def whole(many, tiny_detector):
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_an_interrupted_run_gives_the_bytes_of_an_uninterrupted_one(
-    run, many, whole, onnx, number, code
+    run_extract, many, whole, onnx, number, code
 ):
     words = ["--images", many, *onnx, "--workers", 2]
     program = [sys.executable, "-m", "weaksup.cli", "extract", *map(str, words)]
@@ -382,7 +390,7 @@ def test_an_interrupted_run_gives_the_bytes_of_an_uninterrupted_one(
         assert "run the same command again" in err
         assert "Traceback" not in err
 
-    code, out, _ = run(*words)
+    code, out, _ = run_extract(*words)
     assert code == 0
     assert f"{committed * 4} of them done before" in out
     assert contents(store) == contents(whole)

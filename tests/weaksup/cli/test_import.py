@@ -71,8 +71,8 @@ def test_missing_images_are_listed(run, precomp, tmp_path):
         (folder / name).write_bytes(b"x")
     code, out, _ = run("import", precomp, "--images", folder, "--out", "s/regions.h5")
     assert code == 0
-    assert "22 images have features and no file in the folders" in out
-    assert "1 images have no features and are not in the store" in out
+    assert "22 images with features and no file in the folders" in out
+    assert "1 image without features, not in the store" in out
     listed = (tmp_path / "s/missing-images.txt").read_text().splitlines()
     assert len(listed) == 22
     assert "  train2.jpg\n" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def test_an_image_and_its_picture(
     assert run(*arguments, "--json", tmp_path / "found.json") == 0
     said = capsys.readouterr().out
     assert "zeppelin" in said
+    for name in ("words", "regions"):
+        line = re.search(f"weights of {name}, in percent: (.*)", said).group(1)
+        assert round(sum(map(float, re.findall(r"\d+\.\d", line))), 6) == 100
+    lines = [line.strip("│ ").split("│") for line in said.splitlines() if line.startswith("│")]
+    adds = [float(line[3]) for line in lines if len(line) == 4]
+    assert len(adds) > 2
+    similarity = float(re.search(r"similarity (-?\d\.\d{3})", said).group(1))
+    assert round(sum(adds[:-1]), 6) == adds[-1] == similarity
     assert Image.open(drawn).size[1] > alone[1]
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["image"] == "photos/03.jpg"

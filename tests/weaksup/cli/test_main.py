@@ -63,3 +63,23 @@ def test_anything_else_is_a_defect(captions, tmp_path, capsys, monkeypatch):
     words = ("subsample", "--captions", captions, "--workspace", tmp_path / "workspace")
     assert run(*words) == 1
     assert "this is a defect of weaksup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("index", "--kind", "hnws"), "did you mean 'hnsw'? see `weaksup index --help`"),
+        (("search", "a dog", "--format", "jsn"), "did you mean 'json'?"),
+        (("suggest", "--budget", 3, "--strategy", "divers"), "did you mean 'diverse'?"),
+        (("serch", "a dog"), "did you mean 'search'?"),
+    ],
+)
+def test_a_mistyped_choice_is_told_what_was_meant(capsys, words, meant):
+    assert run(*words) == 2
+    assert f"hint: {meant}" in capsys.readouterr().err
+
+
+def test_what_is_like_nothing_is_not_guessed(capsys):
+    for words in (("index", "--kind", "qqqq"), ("search", "a dog", "--top", "x"), ("zzzz",)):
+        assert run(*words) == 2
+        assert "did you mean" not in capsys.readouterr().err

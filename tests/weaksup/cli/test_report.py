@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -153,6 +154,29 @@ def test_what_is_to_be_annotated_is_not_annotated(trained: Path) -> None:
     }
     assert suggested
     assert suggested <= set(annotations["unannotated"])
+
+
+def test_it_suggests_what_suggest_does(trained: Path, tmp_path: Path) -> None:
+    assert run() == 0
+    page = read(trained / "runs/a3vse/report.html")
+    shown = [
+        alt.removeprefix("un-annotated image ")
+        for alt in (each["alt"] or "" for each in page.all("img"))
+        if alt.startswith("un-annotated")
+    ]
+    sheet = tmp_path / "next.csv"
+    assert run("--budget", 12, "--per-image", 1, "--out", sheet, command="suggest") == 0
+    with sheet.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert shown == [row["image"] for row in rows]
+    assert all(row["reason"] in " ".join(page.text.split()) for row in rows)
+
+
+def test_where_everything_is_annotated_nothing_is_suggested(trained: Path) -> None:
+    assert run("--ratio", "1", command="subsample") == 0
+    assert run() == 0
+    page = read(trained / "runs/a3vse/report.html")
+    assert "Nothing: every training image is annotated." in page.text
 
 
 def test_without_pictures_annotations_or_curves(trained: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_with_store(store, capsys):
     assert set(result.unannotated) == {"extra/a.jpg", "extra/b.jpg"}
     out = capsys.readouterr().out
     assert "train, no captions" in out
-    assert "1 unreadable images are left out" in out
+    assert "1 unreadable image left out" in out
     # "guess" scores too low to be a concept; zebra is shown by an annotated image.
     assert "show 3 of the 4 that training images show (75.0%)" in out
     assert "and 50.0% of what the un-annotated ones show" in out

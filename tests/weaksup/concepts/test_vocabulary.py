@@ -91,8 +91,8 @@ def test_a_list_replaces_the_labels(tmp_path: Path) -> None:
     ]
     assert {concept.origin for concept in vocabulary.concepts} == {"list"}
     assert vocabulary.notes == (
-        "1 of 4 object labels are not in the concept list",
-        "1 concepts of the list are no label of the detector",
+        "1 of 4 object labels not in the concept list",
+        "1 object of the list is no label of the detector",
     )
 
 

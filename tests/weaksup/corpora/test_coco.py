@@ -43,7 +43,7 @@ def test_same_sentence_counts_twice_but_the_same_annotation_once(write):
     assert corpus.images[0].captions == ("A dog.", "A dog.")
     assert corpus.notes == (
         "1 annotations that are there twice were dropped",
-        "1 images without captions dropped, such as val2017/000.7.jpg",
+        "1 image without captions dropped, such as val2017/000.7.jpg",
     )
 
 

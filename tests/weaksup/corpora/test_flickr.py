@@ -27,11 +27,11 @@ def test_split_lists_beside_the_file(write):
     write("Flickr_8k.devImages.txt", "c.jpg")
     corpus = read_corpus(path)
     assert [image.split for image in corpus.images] == ["train", "val", None]
-    assert corpus.notes == ("1 images of the split lists have no caption",)
+    assert corpus.notes == ("1 image of the split lists without a caption",)
     # In a corpus with splits, an image without one is used nowhere.
     assigned = assign_splits(corpus)
     assert [image.split for image in assigned.images] == ["train", "val", None]
-    assert "1 captioned images in no split are used nowhere, such as d.jpg.1" in assigned.notes
+    assert "1 captioned image in no split, used nowhere, such as d.jpg.1" in assigned.notes
 
 
 def test_image_in_two_lists(write):

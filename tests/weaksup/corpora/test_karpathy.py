@@ -48,7 +48,7 @@ def test_empty_captions_are_dropped_and_counted(write):
     assert [image.id for image in corpus.images] == ["a.jpg"]
     assert corpus.images[0].captions == ("x",)
     assert corpus.notes[0] == "3 empty captions dropped, first at images[0]"
-    assert corpus.notes[1] == "1 images without captions dropped, such as b.jpg"
+    assert corpus.notes[1] == "1 image without captions dropped, such as b.jpg"
 
 
 def test_uncaptioned_test_image_stays_known_so_that_it_is_not_trained_on(write):

@@ -81,7 +81,7 @@ def test_lacking_images_are_dropped_and_counted():
 def test_nothing_in_common():
     with pytest.raises(DataError, match=r"'1.jpg' is an image there, '9.jpg' here"):
         match_ids(corpus("1.jpg"), ["9.jpg"])
-    with pytest.raises(DataError, match="none of the 1 images"):
+    with pytest.raises(DataError, match="has 1 image, and none is in the region store"):
         match_ids(corpus("1.jpg"), [])
 
 

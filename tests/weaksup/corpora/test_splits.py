@@ -49,7 +49,7 @@ def test_named_splits_stay_and_the_rest_is_used_nowhere(write):
     corpus = table(write, [("a", "x", "restval"), ("b", "x", "dev"), ("c", "x", "")])
     assigned = assign_splits(corpus)
     assert [image.split for image in assigned.images] == ["train", "val", None]
-    assert assigned.notes == ("1 captioned images in no split are used nowhere, such as c",)
+    assert assigned.notes == ("1 captioned image in no split, used nowhere, such as c",)
     assert assign_splits(assigned) == assigned
 
 

@@ -193,7 +193,7 @@ class TestErrors:
     def test_no_output_of_that_width(self, copy, tmp_path):
         labels = tmp_path / "labels.txt"
         labels.write_text("a\nb\nc\n")
-        with pytest.raises(UsageError, match=r"no output \(N, 3\) for the 3 labels") as caught:
+        with pytest.raises(UsageError, match=r"no output \(N, 3\) for 3 labels of") as caught:
             OnnxFeatureModel(copy[0], size=64, labels=labels)
         assert "probabilities (None, 4)" in caught.value.message
         assert "`classes`" in caught.value.hint

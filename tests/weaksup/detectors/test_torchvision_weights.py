@@ -86,7 +86,7 @@ def test_a_detector_from_a_file_with_its_own_labels(tmp_path, small_model):
     assert detector.feature_size == 1024
     assert detector.provenance.detector == "torchvision:mine"
 
-    with pytest.raises(UsageError, match="does not say what its 3 classes are called"):
+    with pytest.raises(UsageError, match="does not name its 3 classes"):
         weights.load_torchvision_detector(path)
     with pytest.raises(DataError, match=r"2 labels for .*, which has 3 classes"):
         weights.load_torchvision_detector(path, labels=NAMES[:2])

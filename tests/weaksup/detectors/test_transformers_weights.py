@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from weaksup.cli import main
 from weaksup.concepts import read_concepts
 from weaksup.detectors.build import DetectorOptions, build_detector
 from weaksup.detectors.transformers_weights import load_transformers_detector
@@ -101,7 +100,7 @@ def test_names_for_classes(own, tmp_path):
     with pytest.raises(DataError, match=r"3 labels for my-detr, which has 4 classes"):
         load(folder, labels=["a", "b", "c"])
     edit(folder / "config.json", id2label={str(row): f"LABEL_{row}" for row in range(4)})
-    with pytest.raises(UsageError, match="does not say what its 4 classes are called"):
+    with pytest.raises(UsageError, match="does not name its 4 classes"):
         load(folder)
 
 
@@ -225,28 +224,12 @@ def test_a_name_that_is_in_the_cache_needs_no_network(kind, tmp_path, monkeypatc
         load("someone/detector", concepts=["ball"])
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command in an empty folder: exit code, stdout, stderr."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def call(*words):
-        with pytest.raises(SystemExit) as end:
-            main(["extract", *map(str, words)])
-        output = capsys.readouterr()
-        return end.value.code, output.out, output.err
-
-    return call
-
-
-def test_extract_looks_for_the_concepts(run, photos, tiny_model, tmp_path):
+def test_extract_looks_for_the_concepts(run_extract, photos, tiny_model, tmp_path):
     concepts = tmp_path / "things.txt"
     concepts.write_text("# mine\nball\tsphere\nTrees\nred\ntraffic light\n")
     words = ("--images", photos, "--detector", "transformers", "--batch-size", 4)
     model = ("--weights", tiny_model("owlv2"), "--concepts", concepts)
-    code, out, err = run(*words, *model, "--score-threshold", 0)
+    code, out, err = run_extract(*words, *model, "--score-threshold", 0)
     assert code == 0, err
     assert "images: 11" in out
     workspace = Workspace.open()
@@ -263,14 +246,14 @@ def test_extract_looks_for_the_concepts(run, photos, tiny_model, tmp_path):
         if len(regions):
             np.testing.assert_array_equal(regions.boxes[0], [0, 0, 1, 1])
             assert regions.features.shape == (len(regions), 32)
-    code, _, err = run(*words, "--weights", tiny_model("owlv2"), "--overwrite")
+    code, _, err = run_extract(*words, "--weights", tiny_model("owlv2"), "--overwrite")
     assert code == 2
     assert "--concepts FILE" in err
 
 
-def test_extract_with_a_feature_model(run, photos, tiny_model, tiny_feature_model):
+def test_extract_with_a_feature_model(run_extract, photos, tiny_model, tiny_feature_model):
     words = ("--images", photos, "--detector", "transformers", "--weights", tiny_model("rt_detr"))
-    code, _, err = run(*words, "--feature-model", tiny_feature_model)
+    code, _, err = run_extract(*words, "--feature-model", tiny_feature_model)
     assert code == 0, err
     store = open_store(Workspace.open().regions)
     assert store.provenance.settings["features"] == "none"

@@ -13,7 +13,9 @@ from weaksup.inspect.picture import (
     Seen,
     Weighed,
     draw_inspection,
+    region_weights,
     shaded,
+    word_weights,
 )
 
 GREY = Image.new("RGB", (100, 80), (200, 200, 200))
@@ -31,7 +33,7 @@ WEIGHED = Weighed(
     names=("", "dog"),
     regions=np.array([0.25, 0.75], np.float32),
     words=(("a", 0.1, True), ("dog", 0.6, True), ("runs", 0.3, False)),
-    parts=(("network", 0.2, 0.5), ("linear", 0.8, -0.1)),
+    parts=(("network", 0.2, 0.5, 0.1), ("linear", 0.8, -0.1, -0.08)),
     evidence=(("dog", 0.83, True), ("animal", 0.7, False)),
     notes=("What it means.",),
 )
@@ -56,6 +58,19 @@ def test_a_word_of_the_sentence_is_green() -> None:
     assert green(WEIGHED)
     fields = {**WEIGHED.__dict__, "evidence": (("animal", 0.7, False),)}
     assert not green(Weighed(**fields))
+
+
+def test_weights_sum_to_a_hundred_with_what_is_not_shown() -> None:
+    raw = np.random.default_rng(0).random(30).astype(np.float32)
+    fields = {**WEIGHED.__dict__, "regions": raw / raw.sum(), "names": ("",) * 30}
+    first, rest = region_weights(Weighed(**fields))
+    assert [place for place, _ in first] == np.argsort(-raw)[:8].tolist()
+    assert rest is not None
+    assert rest[0] == 22
+    assert round(sum(percent for _, percent in first) + rest[1], 6) == 100
+    words = tuple((word, 1 / 3, True) for word in ("a", "dog", "runs"))
+    shown = word_weights(Weighed(**{**WEIGHED.__dict__, "words": words}))
+    assert [percent for _, percent, _ in shown] == [33.4, 33.3, 33.3]
 
 
 def test_boxes_have_the_colour_of_their_line_in_the_list() -> None:

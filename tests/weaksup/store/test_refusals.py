@@ -83,9 +83,9 @@ def test_a_chunked_dataset_is_refused(store_file: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "place", "value", "said"),
     [
-        ("/region/object", 2, 5, "points beyond the 5 names"),
+        ("/region/object", 2, 5, "points beyond 5 names"),
         ("/region/object", 2, -2, "points beyond"),
-        ("/region/attribute", (1, 1), 3, "points beyond the 3 names"),
+        ("/region/attribute", (1, 1), 3, "points beyond 3 names"),
         ("/image/status", 0, 3, "unknown status 3"),
         ("/image/offset", 0, 1, "does not rise from 0"),
         ("/image/offset", 4, 0, "does not rise from 0"),

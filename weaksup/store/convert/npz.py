@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from weaksup.errors import DataError
 from weaksup.store.convert.source import AGAIN, Features, FeatureSource, fractions
+from weaksup.wording import counted
 
 _FEATURES = ("x", "features", "feature")
 _BOXES = ("bbox", "boxes")
@@ -101,7 +102,11 @@ def _image(content: Any, path: Path, *, width: int) -> Features:
     features = _region_rows(features, boxes=len(boxes), width=width, path=path)
     regions = len(boxes) if count is None else count
     if regions > len(boxes):
-        raise DataError(f"{path}: it has {len(boxes)} boxes, and {regions} regions", AGAIN)
+        raise DataError(
+            f"{path}: it has {counted(len(boxes), 'box', 'boxes')}, and "
+            f"{counted(regions, 'region')}",
+            AGAIN,
+        )
     if regions < 1:
         raise DataError(f"{path}: it has no region", "delete it, or extract its image again")
     height, image_width = (_number(content, keys, path) or 0 for keys in (_HEIGHTS, _WIDTHS))

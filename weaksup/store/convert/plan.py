@@ -16,6 +16,7 @@ from weaksup.types import (
     CaptionedImage,
     Corpus,
 )
+from weaksup.wording import counted
 
 # Our split -> the name that VSE++, SCAN and VSE-infinity give it in file names.
 SPLIT_NAMES = {TRAIN: "train", VAL: "dev", TEST: "test"}
@@ -99,7 +100,8 @@ def plan_precomp(
             images = _kept(corpus, images, annotations)
         unreadable = sum(image.id not in readable for image in images)
         if unreadable:
-            notes.append(f"{name}: {unreadable:,} images that could not be read are left out")
+            lost = counted(unreadable, "image")
+            notes.append(f"{name}: {lost} could not be read: left out")
         images = [image for image in images if image.id in readable]
         if split == TRAIN:
             if not images:
@@ -121,8 +123,9 @@ def plan_precomp(
     dev = next((split.captions for split in splits if split.name == SPLIT_NAMES[VAL]), 0)
     if 0 < dev < DEV_CAPTIONS:
         notes.append(
-            f"{SPLIT_NAMES[VAL]}: it has {dev:,} captions, and VSE++, SCAN and VSE-infinity read "
-            f"{DEV_CAPTIONS:,} whatever there are: set the length in their data loader"
+            f"{SPLIT_NAMES[VAL]}: it has {counted(dev, 'caption')}, and VSE++, SCAN and "
+            f"VSE-infinity read {DEV_CAPTIONS:,} whatever there are: set the length in their data "
+            "loader"
         )
     return PrecompPlan(tuple(splits), tuple(notes))
 
@@ -161,7 +164,9 @@ def _exactly(
         if len(image.captions) >= count:
             chosen.append(replace(image, captions=image.captions[:count]))
     if fewer:
-        notes.append(f"{split}: {fewer:,} images with fewer than {count} captions are left out")
+        lost = counted(fewer, "image")
+        notes.append(f"{split}: {lost} with fewer than {counted(count, 'caption')} left out")
     if more:
-        notes.append(f"{split}: {more:,} images have more than {count} captions: the rest is cut")
+        longer = counted(more, "image has", "images have")
+        notes.append(f"{split}: {longer} more than {counted(count, 'caption')}: the rest is cut")
     return chosen

@@ -18,6 +18,7 @@ from weaksup.errors import DataError
 from weaksup.store.convert.precomp_writer import DESCRIPTION, FORMAT, VERSION
 from weaksup.store.convert.source import AGAIN, Features, FeatureSource
 from weaksup.types import TEST, TRAIN, VAL, CaptionedImage
+from weaksup.wording import counted
 
 SUFFIX = "_ims.npy"
 # In the order of reading. COCO's folders hold test images twice: `test` is a part of `testall`.
@@ -138,8 +139,8 @@ class PrecompSource(FeatureSource):
         captions = self._lines(f"{split}_caps.txt", required=True)
         if len(captions) % len(array) or not captions:
             raise DataError(
-                f"{self.path / f'{split}_caps.txt'} has {len(captions):,} captions, which is no "
-                f"multiple of the {len(array):,} rows of {path.name}",
+                f"{self.path / f'{split}_caps.txt'} has {counted(len(captions), 'caption')}, which "
+                f"is no multiple of {counted(len(array), 'row')} of {path.name}",
                 AGAIN,
             )
         each = len(captions) // len(array)
@@ -168,7 +169,8 @@ class PrecompSource(FeatureSource):
             ids = ids[:: captions // rows]
         if len(ids) != rows or not all(ids):
             raise DataError(
-                f"{self.path / name} has {len(ids):,} ids for {rows:,} rows of {split}{SUFFIX}",
+                f"{self.path / name} has {counted(len(ids), 'id')} for {counted(rows, 'row')} of "
+                f"{split}{SUFFIX}",
                 "mend it, or delete it: images are then named after their rows",
             )
         return ids

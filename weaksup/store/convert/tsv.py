@@ -17,6 +17,7 @@ import numpy as np
 from weaksup.errors import DataError
 from weaksup.store.convert.source import AGAIN, Features, FeatureSource, fractions
 from weaksup.types import Float32
+from weaksup.wording import counted
 
 # The places of the columns that are read; the number of columns tells the layouts apart.
 BOTTOM_UP = {"id": 0, "width": 1, "height": 2, "count": 3, "boxes": 4, "features": 5}
@@ -56,7 +57,9 @@ class TsvSource(FeatureSource):
         if not known:
             raise DataError(f"{path} names no image", AGAIN)
         if repeated:
-            source.notes.append(f"{repeated:,} lines are of images that were there already")
+            source.notes.append(
+                f"{counted(repeated, 'line is', 'lines are')} of images that were there already"
+            )
         source.names = list(known)
         return source
 
@@ -127,12 +130,14 @@ def _image(fields: dict[str, bytes], where: str) -> Features:
     features = _floats(fields, "features", where)
     if boxes.size != 4 * count:
         raise DataError(
-            f"{where}: {boxes.size} numbers of boxes for {count} regions, expected {4 * count}",
+            f"{where}: {counted(boxes.size, 'number')} of boxes for "
+            f"{counted(count, 'region')}, expected {4 * count}",
             _SHORTENED,
         )
     if features.size % count or not features.size:
         raise DataError(
-            f"{where}: {features.size} numbers of features do not divide among {count} regions",
+            f"{where}: features of {counted(features.size, 'number')} do not divide among "
+            f"{counted(count, 'region')}",
             _SHORTENED,
         )
     size = (height, width)

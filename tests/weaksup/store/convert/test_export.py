@@ -88,9 +88,9 @@ def test_val_and_test_images_have_exactly_so_many_captions(store, corpus):
     assert len(train.images) == 5
     assert not train.row_per_caption
     notes = "\n".join(plan.notes)
-    assert "dev: 1 images with fewer than 5 captions are left out" in notes
+    assert "dev: 1 image with fewer than 5 captions left out" in notes
     assert "dev: 2 images have more than 5 captions: the rest is cut" in notes
-    assert "test: 1 images that could not be read are left out" in notes
+    assert "test: 1 image could not be read: left out" in notes
     assert "dev: it has 15 captions" in notes
 
 

@@ -1,0 +1,39 @@
+"""Numbers in messages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from weaksup.wording import counted, rounded_together
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((1, "image"), "1 image"),
+        ((0, "image"), "0 images"),
+        ((1234, "image"), "1,234 images"),
+        ((1, "alias", "aliases"), "1 alias"),
+        ((2, "image is", "images are"), "2 images are"),
+    ],
+)
+def test_the_noun_goes_with_its_number(arguments, text):
+    assert counted(*arguments) == text
+
+
+def test_thirds_sum_to_one():
+    assert rounded_together([1 / 3] * 3, digits=2) == [0.34, 0.33, 0.33]
+    assert rounded_together([], digits=2) == []
+
+
+@pytest.mark.parametrize("digits", [0, 1, 3])
+def test_what_is_shown_adds_up(digits):
+    rng = np.random.default_rng(0)
+    for size in (1, 4, 30):
+        values = rng.normal(size=size).tolist()
+        shown = rounded_together(values, digits=digits)
+        assert round(sum(shown), digits) == round(sum(values), digits)
+        for value, found in zip(values, shown, strict=True):
+            assert abs(value - found) < 10.0**-digits
+            assert round(found, digits) == found

@@ -1,0 +1,35 @@
+"""Numbers in messages: with the noun that goes with them, and rounded so that they add up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: ``1 image``, ``1,234 images``.
+
+    Args:
+        number: not below 0.
+        one: the noun of a single thing, with its verb where there is one: ``image is``.
+        many: of all other numbers; ``one`` and an s by default.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def rounded_together(values: Sequence[float], *, digits: int) -> list[float]:
+    """Round so that what is shown sums to the rounded sum: the method of largest remainders.
+
+    Each value goes to one of its two neighbours with so many digits.
+
+    Args:
+        values: finite, of any sign.
+        digits: after the point.
+    """
+    unit = 10.0**digits
+    scaled = [value * unit for value in values]
+    floors = [math.floor(value) for value in scaled]
+    missing = round(sum(scaled)) - sum(floors)
+    order = sorted(range(len(values)), key=lambda place: floors[place] - scaled[place])
+    raised = set(order[:missing])
+    return [(floor + (place in raised)) / unit for place, floor in enumerate(floors)]
