@@ -25,6 +25,7 @@ PARTS = {
 }
 ANALYSER = "weaksup.analyser"
 LOOPS = {"weaksup.extract", "weaksup.subsample"}
+ENGINES = "weaksup.engines"
 VIEWS = {"weaksup.doctor", "weaksup.inspect"}
 TRAINER_MAY = {f"weaksup.{name}" for name in ("types", "errors", "registry", "store", "corpora")}
 
@@ -98,13 +99,15 @@ def allowed(part: str) -> set[str]:
         return BASE | PARTS
     if part in LOOPS:
         return BASE | PARTS | {ANALYSER}
+    if part == ENGINES:
+        return BASE | PARTS | LOOPS | {ANALYSER}
     if part in VIEWS:
         return BASE | PARTS | LOOPS
     if part == "trainer":
         return TRAINER_MAY
     if part in {"weaksup.cli", "pipelines"}:
         return {
-            *(*BASE, *PARTS, ANALYSER, *LOOPS, *VIEWS),
+            *(*BASE, *PARTS, ANALYSER, *LOOPS, ENGINES, *VIEWS),
             *("weaksup.cli", "trainer", "pipelines"),
         }
     return set()

@@ -165,6 +165,38 @@ def test_another_number_of_shards_is_in_the_way(run, photos, onnx):
     assert len(open_store("shards")) == 11
 
 
+def test_tasks_of_a_job_array_write_a_shard_each(run, photos, onnx, tmp_path):
+    shards = ("--images", photos, *onnx, "--shards", 3, "--out", "shards")
+    for number, images in ((2, 3), (0, 4)):
+        code, out, _ = run(*shards, "--shard", number)
+        assert code == 0
+        assert f"regions-0000{number}-of-00003.h5, {images} images" in out
+        assert "next: the same command without --shard" in out
+    assert not Path("concepts.json").exists()
+    first = Path("shards", "regions-00000-of-00003.h5")
+    before = first.stat().st_mtime_ns
+    # A task has failed: what it left undone is done by the command that ends it.
+    code, out, _ = run(*shards)
+    assert code == 0
+    assert "images: 11, 7 of them done before" in out
+    assert first.stat().st_mtime_ns == before
+    assert Workspace.open().regions == Path("shards").absolute()
+    assert run(*onnx, "--out", "one.h5")[0] == 0
+    assert contents("shards") == contents("one.h5")
+
+
+@pytest.mark.slow
+def test_several_processes(run, photos, onnx):
+    code, out, err = run(
+        *("--images", photos, *onnx, "--shards", 2, "--processes", 2, "--out", "shards")
+    )
+    assert code == 0, err
+    assert "note:" not in err
+    assert "next: weaksup subsample" in out
+    assert run(*onnx, "--out", "one.h5")[0] == 0
+    assert contents("shards") == contents("one.h5")
+
+
 def test_a_feature_model_and_shards(run, photos, onnx, tiny_feature_model):
     code, out, _ = run(
         *("--images", photos, *onnx, "--shards", 2, "--out", "shards"),
@@ -269,6 +301,9 @@ def test_more_unreadable_images_than_fit(run, onnx, tmp_path):
         (["--images", "PHOTOS", "--detector", "yolo"], 2, "yolo"),
         (["--images", "PHOTOS", "--detectr", "onnx"], 2, "--detectr"),
         (["--images", "PHOTOS", "--shards", "2"], 2, "--out"),
+        (["--images", "PHOTOS", "ONNX", "--processes", "2"], 2, "--shards 8 --out DIR"),
+        (["--images", "PHOTOS", "ONNX", "--shard", "1"], 2, "no shard 1 of 1"),
+        (["--images", "PHOTOS", "ONNX", "--shard", "0", "--engine", "ray"], 2, "--shard"),
         (["--images", "PHOTOS", "--min-regions", "9", "--max-regions", "5"], 2, "--min-regions"),
         (["--images", "PHOTOS", "ONNX", "--feature-model", "resnet51"], 2, "resnet50"),
         (["--images", "PHOTOS", "ONNX", "--feature-size", "4"], 2, "--feature-size"),
