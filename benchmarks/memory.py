@@ -101,8 +101,7 @@ def rank(folder: Path, shape: Shape, steps: int) -> None:
         corpus,
         annotations,
         unannotated=True,
-        semantics_threshold=config.semantics.threshold,
-        semantics_attributes=config.semantics.attributes,
+        semantics=config.semantics,
         min_count=config.text.min_count,
     )
     torch.manual_seed(0)

@@ -95,8 +95,7 @@ class Simulation:
             self.corpus,
             annotations,
             unannotated=False,
-            semantics_threshold=config.semantics.threshold,
-            semantics_attributes=config.semantics.attributes,
+            semantics=config.semantics,
             min_count=config.text.min_count,
         )
         model = build_cca(config, Sizes.of(data))

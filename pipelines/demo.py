@@ -55,7 +55,7 @@ class Entry:
 
 
 NO_UNANNOTATED = (
-    *("loss.w_weak=0", "loss.w_bridge=0", "loss.w_pseudo=0", "loss.w_adv=0"),
+    *("loss.w_weak=0", "loss.w_pseudo=0"),
     "fusion.concepts=0",
 )
 COMPARISON = (

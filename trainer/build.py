@@ -153,7 +153,6 @@ def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Ob
         concept_weights=concept_weights,
         gold=loss.w_gold,
         weak=loss.w_weak,
-        bridge=loss.w_bridge,
         pseudo=loss.w_pseudo,
         adversarial=loss.w_adv,
         temperature=loss.temperature,

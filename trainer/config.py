@@ -74,23 +74,20 @@ class LossConfig(Section):
     w_weak: float = Field(
         default=0.5, ge=0, description="weight of images with their regional semantics"
     )
-    w_bridge: float = Field(
-        default=0.2, ge=0, description="weight of captions with regional semantics"
-    )
     w_pseudo: float = Field(
-        default=3.0, ge=0, description="weight of a closed-form teacher's pseudo-captions"
+        default=1.0, ge=0, description="weight of a closed-form teacher's pseudo-captions"
     )
     teacher_temperature: float = Field(
         default=0.05, gt=0, le=1, description="divides the teacher's cosines"
     )
-    w_adv: float = Field(default=0.05, ge=0, description="weight of both adversarial terms")
+    w_adv: float = Field(default=0.0, ge=0, description="weight of both adversarial terms")
     overlap_power: float = Field(
         default=2.0,
         gt=0,
         description="images that share concepts are positives to their overlap to this power",
     )
     unannotated_per_gold: float = Field(
-        default=1.0, ge=0, description="un-annotated images a step, for each gold pair"
+        default=0.5, ge=0, description="un-annotated images a step, for each gold pair"
     )
 
 
@@ -99,6 +96,12 @@ class SemanticsConfig(Section):
 
     threshold: float = Field(
         default=0.25, ge=0, le=1, description="regions of a lower score say nothing"
+    )
+    word_threshold: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="attributes and classes of the feature network of a lower score say nothing",
     )
     attributes: bool = Field(
         default=False, description="read attribute words before the object's name"
@@ -147,9 +150,9 @@ class CCAConfig(Section):
 class FusionConfig(Section):
     """What the towers of a3vse count in its similarity; a share of 0 leaves a tower out."""
 
-    network: float = Field(default=0.15, ge=0, description="share of the attentive network")
-    linear: float = Field(default=0.5, ge=0, description="share of the closed-form linear tower")
-    concepts: float = Field(default=0.35, ge=0, description="share of the concept tower")
+    network: float = Field(default=0.2, ge=0, description="share of the attentive network")
+    linear: float = Field(default=0.47, ge=0, description="share of the closed-form linear tower")
+    concepts: float = Field(default=0.33, ge=0, description="share of the concept tower")
     concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
 
 
@@ -218,7 +221,7 @@ class TrainConfig(Section):
                 f"embed_size = {self.embed_size}"
             )
         loss = self.loss
-        if not (loss.w_gold or loss.w_weak or loss.w_bridge or loss.w_pseudo or loss.w_adv):
+        if not (loss.w_gold or loss.w_weak or loss.w_pseudo or loss.w_adv):
             raise ValueError("every weight of a loss is 0: there is nothing to train")
         if not (self.fusion.network or self.fusion.linear or self.fusion.concepts):
             raise ValueError("every share of fusion is 0: there is nothing to compare")

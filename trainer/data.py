@@ -4,7 +4,7 @@ Only the train split is here: the gold captions that ``annotations.json`` keeps,
 and regional semantics of training images. Validation images and captions are held apart in an
 ``EvaluationSet``, which nothing but the evaluation reads.
 
-Letters: B pairs, R regions, T tokens, D feature width, V object concepts.
+Letters: B pairs, R regions, T tokens, D feature width, V concept words.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.config import SemanticsConfig
 from trainer.evidence import read_evidence
 from trainer.inputs import RegionInputs
 from trainer.semantics import Semantics, read_semantics
@@ -142,8 +143,7 @@ class TrainingData:
         annotations: Annotations,
         *,
         unannotated: bool,
-        semantics_threshold: float,
-        semantics_attributes: bool,
+        semantics: SemanticsConfig,
         min_count: int,
     ) -> TrainingData:
         """Join the store with the captions that are kept. Unreadable images are left out.
@@ -153,8 +153,7 @@ class TrainingData:
             corpus: with splits, and with the ids of the store (``match_ids``).
             annotations: which captions are kept.
             unannotated: whether un-annotated images are read; a baseline sees nothing of them.
-            semantics_threshold: regions of a lower score say nothing.
-            semantics_attributes: put a region's attribute words before its object.
+            semantics: which concept words of an image are read.
             min_count: a caption word that is rarer is unknown.
 
         Raises:
@@ -187,18 +186,23 @@ class TrainingData:
                 "run `weaksup subsample` on this store's captions",
             )
         rows = np.array([known[i] for i in (*annotated, *others)], dtype=np.int64)
-        semantics = read_semantics(
-            store, rows, threshold=semantics_threshold, attributes=semantics_attributes
+        said = read_semantics(
+            store,
+            rows,
+            threshold=semantics.threshold,
+            word_threshold=semantics.word_threshold,
+            attributes=semantics.attributes,
+            spoken=set(Vocabulary.build(captions, min_count=min_count).words),
         )
-        said = {phrase for phrases in semantics.phrases for phrase in phrases}
-        vocabulary = Vocabulary.build(captions, always=said, min_count=min_count)
+        names = {phrase for phrases in said.phrases for phrase in phrases}
+        vocabulary = Vocabulary.build(captions, always=names, min_count=min_count)
         return cls(
             store,
             rows,
             len(annotated),
             np.array(owner, dtype=np.int64),
             captions,
-            semantics,
+            said,
             vocabulary,
         )
 

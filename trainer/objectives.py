@@ -102,7 +102,7 @@ class HingeObjective(Objective):
 
 
 class AlignmentObjective(Objective):
-    """Gold, weak, bridge, pseudo and adversarial terms (docs/method.md).
+    """Gold, weak, pseudo and adversarial terms (docs/method.md).
 
     Every term has a weight, and a weight of 0 leaves out the term and all its work. With only
     ``gold`` left this is the supervised-only ablation of A3VSE.
@@ -112,7 +112,6 @@ class AlignmentObjective(Objective):
         concept_weights: (V,) float, what each concept counts in the overlap of two images.
         gold: weight of InfoNCE on (image, caption) of annotated images.
         weak: weight of InfoNCE on (image, regional semantics) of all images.
-        bridge: weight of InfoNCE on (caption, regional semantics) of annotated images.
         pseudo: weight of the distillation of the teacher's similarities between all images and
             the captions of the batch; the batches must hold a teacher's embeddings.
         adversarial: weight of both discriminators' losses.
@@ -132,7 +131,6 @@ class AlignmentObjective(Objective):
         concept_weights: Tensor,
         gold: float,
         weak: float,
-        bridge: float,
         pseudo: float,
         adversarial: float,
         temperature: float,
@@ -141,7 +139,7 @@ class AlignmentObjective(Objective):
         unannotated_per_gold: float,
     ) -> None:
         super().__init__()
-        self.gold, self.weak, self.bridge = gold, weak, bridge
+        self.gold, self.weak = gold, weak
         self.pseudo, self.adversarial = pseudo, adversarial
         self.teacher_temperature = teacher_temperature
         self.temperature, self.overlap_power = temperature, overlap_power
@@ -156,7 +154,7 @@ class AlignmentObjective(Objective):
     def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         captions = model.encode_texts(batch.captions)
-        read = self.weak or self.bridge or self.adversarial
+        read = self.weak or self.adversarial
         semantics = model.encode_texts(batch.semantics) if read else None
         with _exact(batch):
             return self._losses(images, captions, semantics, batch, progress)
@@ -184,14 +182,10 @@ class AlignmentObjective(Objective):
             )
         if semantics is None:
             return Losses(terms)
-        # An image without a concept has nothing to say, and must not be pulled anywhere.
-        target = self._target(batch)
         if self.weak:
+            # An image without a concept has nothing to say, and must not be pulled anywhere.
+            target = self._target(batch)
             terms["weak"] = self.weak * self._nce(images.pooled, semantics.pooled, target)
-        if self.bridge:
-            terms["bridge"] = self.bridge * self._nce(
-                captions.pooled, semantics.pooled[:b], target[:b, :b]
-            )
         if self.adversarial:
             self._add_adversarial(terms, info, images, captions, semantics, b, progress)
         return Losses(terms, info)

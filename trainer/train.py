@@ -115,8 +115,7 @@ def train(
         corpus,
         annotations,
         unannotated=reads_unannotated(config),
-        semantics_threshold=config.semantics.threshold,
-        semantics_attributes=config.semantics.attributes,
+        semantics=config.semantics,
         min_count=config.text.min_count,
     )
     model = build_model(config, Sizes.of(data))

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 WRITE = """
 from pathlib import Path
 from benchmarks.generated import Shape, make_captions, write_store
+from trainer.config import SemanticsConfig
 from trainer.data import TrainingData
 from weaksup.store import open_store
 
@@ -26,8 +27,7 @@ data = TrainingData.build(
     open_store("regions.h5"),
     *make_captions(shape),
     unannotated=True,
-    semantics_threshold=0.25,
-    semantics_attributes=False,
+    semantics=SemanticsConfig(),
     min_count=2,
 )
 print(len(data.rows), data.annotated, len(data.gold_captions))

@@ -75,7 +75,7 @@ def test_the_ablation_sees_no_unannotated_image_and_all_else_is_equal(finished):
         json.loads((folder / "runs" / entry.run / "config.json").read_text())["config"]
         for entry in COMPARISON[:2]
     )
-    weights = ("w_weak", "w_bridge", "w_pseudo", "w_adv")
+    weights = ("w_weak", "w_pseudo")
     assert all(full["loss"][name] > 0 and ablated["loss"][name] == 0 for name in weights)
     assert full["fusion"]["concepts"] > 0
     full["loss"].update(dict.fromkeys(weights, 0.0))

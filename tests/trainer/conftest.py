@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.config import TrainConfig, load_config
+from trainer.config import SemanticsConfig, TrainConfig, load_config
 from trainer.data import TrainingData
 from trainer.evidence import sources
 from trainer.inputs import RegionInputs
@@ -175,8 +175,7 @@ class World:
             self.corpus(),
             self.annotations(),
             unannotated=unannotated,
-            semantics_threshold=0.25,
-            semantics_attributes=attributes,
+            semantics=SemanticsConfig(attributes=attributes),
             min_count=1,
         )
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from trainer.config import SemanticsConfig
 from trainer.data import BatchDataset, EvaluationSet, Teacher, TrainingData
 from weaksup.errors import DataError
 
@@ -121,8 +122,7 @@ def build(world, *, annotations):
         world.corpus(),
         annotations,
         unannotated=True,
-        semantics_threshold=0.25,
-        semantics_attributes=False,
+        semantics=SemanticsConfig(),
         min_count=1,
     )
 

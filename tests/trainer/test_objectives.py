@@ -11,7 +11,7 @@ from trainer.fragments import Fragments
 from trainer.losses import hinge_ranking, info_nce
 from trainer.objectives import Progress
 
-ALONE = {"w_gold": 0, "w_weak": 0, "w_bridge": 0, "w_pseudo": 0, "w_adv": 0}
+ALONE = {"w_gold": 0, "w_weak": 0, "w_pseudo": 0, "w_adv": 0}
 HALFWAY = Progress(epoch=1, fraction=0.5)
 
 
@@ -48,9 +48,8 @@ def prepare(world, tiny):
     [
         ({"w_gold": 1}, {"gold"}, False),
         ({"w_weak": 1}, {"weak"}, True),
-        ({"w_bridge": 1}, {"bridge"}, False),
         ({"w_adv": 1}, {"adversarial_visual", "adversarial_textual"}, True),
-        ({"w_gold": 1, "w_bridge": 1}, {"gold", "bridge"}, False),
+        ({"w_gold": 1, "w_weak": 1}, {"gold", "weak"}, True),
     ],
 )
 def test_a_weight_of_zero_leaves_out_the_term_and_its_work(prepare, weights, terms, unannotated):
@@ -95,9 +94,9 @@ def test_losses_are_in_full_precision_whatever_the_encoders_ran_in(prepare, name
 def test_a_weight_scales_its_term(prepare):
     terms = []
     for weight in (1, 3):
-        model, objective, batch = prepare(w_gold=weight, w_weak=weight, w_bridge=weight, w_pseudo=0)
+        model, objective, batch = prepare(w_gold=weight, w_weak=weight, w_pseudo=0)
         terms.append(objective(model, batch, HALFWAY).terms)
-    for name in ("gold", "weak", "bridge"):
+    for name in ("gold", "weak"):
         torch.testing.assert_close(terms[1][name], 3 * terms[0][name])
 
 

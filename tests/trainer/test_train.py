@@ -22,7 +22,7 @@ from trainer.run import load_run
 from weaksup.errors import DataError
 
 # Every term of the objective and every source of random numbers.
-ALL_TERMS = {"w_weak": 0.5, "w_bridge": 0.2, "w_adv": 0.1, "w_pseudo": 0.3}
+ALL_TERMS = {"w_weak": 0.5, "w_adv": 0.1, "w_pseudo": 0.3}
 
 
 def files(folder):
@@ -107,7 +107,7 @@ def test_unannotated_images_change_no_byte_of_a_baseline(world, once, tmp_path, 
 
 
 def test_unannotated_images_change_no_byte_of_the_supervised_only_ablation(world, tiny, tmp_path):
-    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0, w_bridge=0)
+    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0)
     before = trained(world, config, tmp_path, "before")
     changed = world.change("unannotated", **OTHER)
     assert before == trained(changed, config, tmp_path, "after")
@@ -416,7 +416,7 @@ def test_every_term_is_logged(world, tiny, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     steps = [line for line in lines if line["kind"] == "step"]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
-    terms = {"gold", "weak", "bridge", "pseudo", "adversarial_visual", "adversarial_textual"}
+    terms = {"gold", "weak", "pseudo", "adversarial_visual", "adversarial_textual"}
     for line in steps:
         assert {name[5:] for name in line if name.startswith("loss/")} == {*terms, "total"}
         assert line["loss/total"] == pytest.approx(sum(line[f"loss/{term}"] for term in terms))
@@ -428,12 +428,12 @@ def test_every_term_is_logged(world, tiny, tmp_path):
 
 def test_without_weak_terms_no_unannotated_image_is_in_a_step(world, tiny, tmp_path):
     for weights, expected in (
-        ({"w_weak": 0, "w_bridge": 0, "w_adv": 0, "w_pseudo": 0}, 10),
+        ({"w_weak": 0, "w_adv": 0, "w_pseudo": 0}, 10),
         (ALL_TERMS, 10 + 3 * 3),
     ):
         logger = Recorder()
         world.train(
-            tiny("a3vse", epochs=1, **weights),
+            tiny("a3vse", epochs=1, unannotated_per_gold=1, **weights),
             tmp_path / str(expected),
             make_logger=lambda plan, logger=logger: logger,
         )

@@ -71,7 +71,7 @@ def command(
     Examples:
       weaksup compare flickr8k
       weaksup compare mine.toml --jobs 4
-      weaksup compare mine.toml --only cca --only "a3vse, no adversary"
+      weaksup compare mine.toml --only cca --only "a3vse, adversary"
     """
     from pipelines.compare.config import find_config, load_comparison
     from pipelines.compare.run import Options, compare

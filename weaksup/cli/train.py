@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="One setting, such as epochs=20 or loss.w_adv=0. Repeatable; wins over --config.",
+    help="One setting, such as epochs=20 or loss.w_adv=0.1. Repeatable; wins over --config.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="The same as --set epochs=N.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same as --set seed=N.")
@@ -84,7 +84,7 @@ def command(
     Examples:
       weaksup train
       weaksup train --model cca
-      weaksup train --name no-adversary --set loss.w_adv=0
+      weaksup train --name adversary --set loss.w_adv=0.1
     """
     from trainer.config import load_config
     from trainer.evidence import sources

@@ -119,7 +119,7 @@ def test_a_name_is_not_taken_twice(train, prepared):
         (("--set", "epochs"), "expected KEY=VALUE"),
         (("--set", "heads=3"), "does not divide embed_size"),
         (
-            [f"--set={name}=0" for name in ("w_gold", "w_weak", "w_bridge", "w_adv", "w_pseudo")],
+            [f"--set={name}=0" for name in ("w_gold", "w_weak", "w_adv", "w_pseudo")],
             "every weight of a loss is 0",
         ),
         (("--name", "a/b"), "no folder name"),
