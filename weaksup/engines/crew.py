@@ -60,7 +60,8 @@ class Crew(AbstractContextManager["Crew"], Protocol):
 
     Attributes:
         size: how many workers there may be.
-        asks: what a worker needs in order to start, to tell whoever waits for one.
+        asks: what a worker waits for before it starts, to tell whoever waits for one; empty if
+            for nothing.
     """
 
     size: int

@@ -97,7 +97,7 @@ class Dealer:
             self._deal()
             for worker, event in self._crew.wait(POLL_SECONDS):
                 self._take(worker, event)
-            nobody = not self._idle and not self._busy
+            nobody = self._crew.asks and not self._idle and not self._busy
             if nobody and not noticed and time.monotonic() - began > NOTICE_SECONDS:
                 noticed = True
                 self._notify(f"no worker has started yet; each asks for {self._crew.asks}")

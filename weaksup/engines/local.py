@@ -56,7 +56,7 @@ class LocalCrew:
         self._workers: dict[int, _Process] = {}
         self._next = 0
         self.size = processes
-        self.asks = "a process"
+        self.asks = ""
 
     def start(self) -> int:
         """One more process, in a place that is free."""

@@ -83,7 +83,7 @@ class RayCrew:
             self.size = self._processes or self.size
             site = described(self._images, self._models.files, folder=self._folder)
             self._arguments = {
-                "models": self._models.on("cuda" if "GPU" in self._needs else "cpu"),
+                "models": self._models if "GPU" in self._needs else self._models.on("cpu"),
                 "batch_size": self._batch_size,
                 "threads": self._threads or self._needs["CPU"] + 1,
                 "site": stack.enter_context(site),

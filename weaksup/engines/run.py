@@ -56,7 +56,7 @@ def run_extraction(
     """
     if processes is not None and processes > shards:
         raise UsageError(
-            f"{processes} processes cannot share {shards} shard{'s'[: shards > 1]}",
+            f"--processes {processes} is too many for --shards {shards}: each writes a shard",
             f"cut the store into more files, such as --shards {4 * processes} --out DIR",
         )
     if engine == LOCAL and processes in (None, 1):

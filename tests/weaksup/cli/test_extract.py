@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -195,6 +196,40 @@ def test_several_processes(run, photos, onnx):
     assert "next: weaksup subsample" in out
     assert run(*onnx, "--out", "one.h5")[0] == 0
     assert contents("shards") == contents("one.h5")
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes(run, many, whole, onnx):
+    words = ["--images", many, *onnx, "--shards", 4, "--processes", 2, "--out", "shards"]
+    program = [sys.executable, "-m", "weaksup.cli", "extract", *map(str, words)]
+    process = subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    limit = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < limit:
+        journals = Path("shards").glob("*.partial/journal.jsonl")
+        if any(journal.read_bytes().count(b"\n") >= 3 for journal in journals):
+            # As a terminal does it: to all processes of the group.
+            os.killpg(process.pid, signal.SIGINT)
+            break
+        time.sleep(0.002)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "of them done before" in out
+    assert contents("shards") == contents(whole)
 
 
 def test_a_feature_model_and_shards(run, photos, onnx, tiny_feature_model):
