@@ -198,6 +198,14 @@ def test_several_processes(run, photos, onnx):
     assert contents("shards") == contents("one.h5")
 
 
+def _is_there(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_all_processes(run, many, whole, onnx):
     words = ["--images", many, *onnx, "--shards", 4, "--processes", 2, "--out", "shards"]
@@ -223,8 +231,10 @@ def test_ctrl_c_ends_all_processes(run, many, whole, onnx):
     assert process.returncode == 130, err
     assert "run the same command again" in err
     assert "Traceback" not in err
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    # Python's own helper of several processes ends a moment after the command.
+    while _is_there(process.pid) and time.monotonic() < limit + 60:
+        time.sleep(0.05)
+    assert not _is_there(process.pid)
 
     code, out, _ = run(*words)
     assert code == 0
