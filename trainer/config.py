@@ -87,7 +87,7 @@ class LossConfig(Section):
         description="images that share concepts are positives to their overlap to this power",
     )
     unannotated_per_gold: float = Field(
-        default=0.5, ge=0, description="un-annotated images a step, for each gold pair"
+        default=0.4, ge=0, description="un-annotated images a step, for each gold pair"
     )
 
 

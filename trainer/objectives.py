@@ -111,7 +111,7 @@ class AlignmentObjective(Objective):
         embed_size: d.
         concept_weights: (V,) float, what each concept counts in the overlap of two images.
         gold: weight of InfoNCE on (image, caption) of annotated images.
-        weak: weight of InfoNCE on (image, regional semantics) of all images.
+        weak: weight of InfoNCE on (image, regional semantics) of un-annotated images.
         pseudo: weight of the distillation of the teacher's similarities between all images and
             the captions of the batch; the batches must hold a teacher's embeddings.
         adversarial: weight of both discriminators' losses.
@@ -154,7 +154,8 @@ class AlignmentObjective(Objective):
     def forward(self, model: RetrievalModel, batch: Batch, progress: Progress) -> Losses:
         images = model.encode_images(batch.regions)
         captions = model.encode_texts(batch.captions)
-        read = self.weak or self.adversarial
+        # Where all images are annotated there are none.
+        read = (self.weak or self.adversarial) and len(batch.image) > batch.annotated
         semantics = model.encode_texts(batch.semantics) if read else None
         with _exact(batch):
             return self._losses(images, captions, semantics, batch, progress)
@@ -185,7 +186,7 @@ class AlignmentObjective(Objective):
         if self.weak:
             # An image without a concept has nothing to say, and must not be pulled anywhere.
             target = self._target(batch)
-            terms["weak"] = self.weak * self._nce(images.pooled, semantics.pooled, target)
+            terms["weak"] = self.weak * self._nce(images.pooled[b:], semantics.pooled, target)
         if self.adversarial:
             self._add_adversarial(terms, info, images, captions, semantics, b, progress)
         return Losses(terms, info)
@@ -194,7 +195,7 @@ class AlignmentObjective(Objective):
         return info_nce(first @ second.T, target, temperature=self.temperature)
 
     def _target(self, batch: Batch) -> Tensor:
-        """(B + U, B + U): how much of a positive each pair of images is."""
+        """(U, U): how much of a positive each pair of un-annotated images is."""
         concepts = batch.concepts
         return concept_overlap(concepts, concepts, weights=self.concept_weights).pow(
             self.overlap_power

@@ -118,6 +118,7 @@ def train(
         semantics=config.semantics,
         min_count=config.text.min_count,
     )
+    _check_objective(config, data)
     model = build_model(config, Sizes.of(data))
     fingerprint = run_fingerprint(config, store, corpus, annotations)
     if resume:
@@ -142,6 +143,18 @@ def train(
         accelerator=accelerator,
         resume=resume,
         fingerprint=fingerprint,
+    )
+
+
+def _check_objective(config: TrainConfig, data: TrainingData) -> None:
+    """Refuse a loss of un-annotated images alone where every image is annotated."""
+    loss = config.loss
+    if config.model != "a3vse" or loss.w_gold or loss.w_pseudo or len(data.rows) > data.annotated:
+        return
+    raise DataError(
+        "every training image is annotated, and only un-annotated ones would be learned from "
+        "(loss.w_gold and loss.w_pseudo are 0)",
+        "keep fewer captions with `weaksup subsample`, or give loss.w_gold a weight",
     )
 
 

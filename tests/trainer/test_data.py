@@ -201,6 +201,9 @@ def test_batches_hold_training_images_and_what_the_store_says_of_them(world):
                 expected = np.sign(stored) * np.abs(stored) ** 0.5
                 found = batch.regions.features[position][batch.regions.mask[position]]
                 np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+            others = places[batch.annotated :]
+            assert len(others) == len(batch.semantics.ids) == len(batch.concepts) == 4
+            for position, place in enumerate(others):
                 words = data.vocabulary.encode(" ".join(data.semantics.phrases[place]))
                 length = batch.semantics.lengths[position]
                 assert batch.semantics.ids[position, :length].tolist() == words

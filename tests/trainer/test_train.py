@@ -442,6 +442,26 @@ def test_without_weak_terms_no_unannotated_image_is_in_a_step(world, tiny, tmp_p
         assert not [name for name in names if "textual" in name or "visual" in name]
 
 
+def test_where_every_image_is_annotated_the_terms_of_the_others_are_left_out(world, tiny, tmp_path):
+    logger = Recorder()
+    world.change("unannotated", readable=lambda row: False).train(
+        tiny("a3vse", epochs=1, **ALL_TERMS), tmp_path / "run", make_logger=lambda plan: logger
+    )
+    step = next(event for event in logger.events if event.kind == "step")
+    assert {name for name in step.values if name.startswith("loss/")} == {
+        "loss/gold",
+        "loss/pseudo",
+        "loss/total",
+    }
+
+
+def test_nothing_to_learn_from_is_told_before_anything_is_written(world, tiny, tmp_path):
+    everything = world.change("unannotated", readable=lambda row: False)
+    with pytest.raises(DataError, match="every training image is annotated"):
+        everything.train(tiny("a3vse", w_gold=0, w_pseudo=0, w_weak=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_lowers_the_loss(world, tiny, tmp_path):
     logger = Recorder()
     config = tiny("a3vse", epochs=30, w_adv=0, text__dropout=0, regions__dropout=0)
