@@ -25,7 +25,9 @@ PARTS = {
         *("attributes", "images", "drawing", "diversity"),
     )
 }
+ANALYSER = "weaksup.analyser"
 LOOPS = {"weaksup.extract", "weaksup.subsample"}
+ENGINES = "weaksup.engines"
 VIEWS = {"weaksup.doctor", "weaksup.inspect"}
 TRAINER_MAY = {
     f"weaksup.{name}" for name in ("types", "errors", "registry", "wording", "store", "corpora")
@@ -97,14 +99,21 @@ def allowed(part: str) -> set[str]:
         return BASE
     if part in PARTS:
         return BASE
-    if part in LOOPS:
+    if part == ANALYSER:
         return BASE | PARTS
+    if part in LOOPS:
+        return BASE | PARTS | {ANALYSER}
+    if part == ENGINES:
+        return BASE | PARTS | LOOPS | {ANALYSER}
     if part in VIEWS:
         return BASE | PARTS | LOOPS
     if part == "trainer":
         return TRAINER_MAY
     if part in {"weaksup.cli", "pipelines"}:
-        return {*BASE, *PARTS, *LOOPS, *VIEWS, "weaksup.cli", "trainer", "pipelines"}
+        return {
+            *(*BASE, *PARTS, ANALYSER, *LOOPS, ENGINES, *VIEWS),
+            *("weaksup.cli", "trainer", "pipelines"),
+        }
     return set()
 
 

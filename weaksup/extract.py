@@ -1,41 +1,35 @@
-"""The extraction loop: decode ahead, detect, name, write.
-
-Letters: M regions of one image, A attribute slots, D feature width.
+"""The extraction stage: what is decided before the first image is read, one shard, all of them.
 
 Images are worked on in *groups* of ``batch_size`` images that follow one another in the list. A
 group is detected together, committed together, and never depends on another one: so a run that was
 interrupted goes on with the very batches that it would have had, and the store's bytes depend
-neither on interruptions nor on the number of threads or shards.
+neither on interruptions nor on the number of threads or shards. A *shard* is a fixed share of the
+groups and one file, which one worker at a time writes; ``weaksup.engines`` deals shards out to
+several.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
-from PIL.Image import DecompressionBombWarning
 
-from weaksup import attributes
+from weaksup.analyser import ATTRIBUTE_SLOTS, Analyser, Traits, quiet_pictures
 from weaksup.concepts import OBJECT, Vocabulary, build_vocabulary, read_concepts, write_concepts
 from weaksup.concepts.wordnet import find_wordnet
 from weaksup.concepts.words import class_names, class_words, object_words
-from weaksup.detectors.base import Detections, Detector, FeatureModel, PooledRegions
+from weaksup.detectors.base import Detector, FeatureModel
 from weaksup.errors import DataError, UsageError
-from weaksup.images import UnreadableImage, decode
 from weaksup.store import (
     Overwriting,
     RegionStore,
     RegionWriter,
-    StoreItem,
     StorePlan,
     check_shards,
     finish_shards,
@@ -43,24 +37,14 @@ from weaksup.store import (
     shard_path,
     shard_ranges,
 )
-from weaksup.types import (
-    STATUS_NO_REGION,
-    STATUS_OK,
-    STATUS_UNREADABLE,
-    Image,
-    Int32,
-    Provenance,
-    Regions,
-)
+from weaksup.types import STATUS_NO_REGION, Int32
 
 BATCH_SIZE = 16
-ATTRIBUTE_SLOTS = attributes.SLOTS
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Called with the number of images that are done and the number of all images.
 Progress = Callable[[int, int], None]
+# Yields how many images of a shard are committed.
+Steps = Generator[int, None, None]
 
 
 @dataclass(frozen=True)
@@ -136,63 +120,193 @@ def extract(
         UsageError: if a store is there that was made otherwise, or in another number of shards.
         DataError: if the concept list is bad, or the disk is full.
     """
-    objects, words = list(detector.objects), list(detector.attributes) or attributes.ATTRIBUTES
-    vocabulary = build_vocabulary(objects, words, user_list=concept_list)
-    analyser = Analyser(detector=detector, feature_model=feature_model, vocabulary=vocabulary)
-    provenance = analyser.provenance(batch_size=batch_size)
+    extraction = plan_extraction(
+        images,
+        Traits.of(detector, feature_model, batch_size=batch_size),
+        out=out,
+        concepts=concepts,
+        concept_list=concept_list,
+        shards=shards,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    analyser = Analyser(
+        detector=detector, feature_model=feature_model, vocabulary=extraction.vocabulary
+    )
+    done = before = 0
+    with ThreadPoolExecutor(workers or processors() + 1) as pool:
+        for shard in extraction.shards:
+            with closing(extract_shard(shard, analyser=analyser, pool=pool)) as steps:
+                began = next(steps)
+                before += began
+                if opened is not None and (
+                    began < len(shard.images) or shard is extraction.shards[-1]
+                ):
+                    opened()
+                    opened = None
+                for step in steps:
+                    if progress is not None:
+                        progress(done + step, len(images))
+            done += len(shard.images)
+    return extraction.finish(done_before=before)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a store: all that a worker needs to write it, beside the models; picklable.
+
+    Attributes:
+        path: the file.
+        images: (id, path), in order.
+        plan: what the file holds apart from the regions.
+        vocabulary: what the labels are called.
+        group_size: images a group.
+        concepts: the concept file, which goes when the store changes.
+        overwrite: replace a store that is there.
+        overwriting: which shards are replaced already; None for a store of one file, and without
+            ``overwrite``.
+    """
+
+    path: Path
+    images: tuple[tuple[str, Path], ...]
+    plan: StorePlan
+    vocabulary: Vocabulary
+    group_size: int
+    concepts: Path
+    overwrite: bool
+    overwriting: Overwriting | None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is decided before the first image is read.
+
+    Attributes:
+        out: the store.
+        concepts: the concept file.
+        vocabulary: what the labels are called.
+        shards: the files, in order; one for a store without shards.
+    """
+
+    out: Path
+    concepts: Path
+    vocabulary: Vocabulary
+    shards: tuple[Shard, ...]
+
+    def finish(self, *, done_before: int) -> ExtractionReport:
+        """Make the shards, which are all there, one store, and write the concept file.
+
+        Args:
+            done_before: how many images an earlier run had committed.
+        """
+        if len(self.shards) > 1:
+            finish_shards(self.out, len(self.shards))
+        return _report(self.out, self.concepts, self.vocabulary, done_before=done_before)
+
+
+def plan_extraction(
+    images: Sequence[tuple[str, Path]],
+    traits: Traits,
+    *,
+    out: Path,
+    concepts: Path,
+    concept_list: Path | None,
+    shards: int,
+    batch_size: int,
+    overwrite: bool,
+) -> Extraction:
+    """Decide what the store will be; nothing is written. Arguments and errors are ``extract``'s.
+
+    Args:
+        traits: of the models that will be used.
+    """
+    vocabulary = build_vocabulary(traits.objects, traits.attributes, user_list=concept_list)
     wordnet = find_wordnet()
-    names: dict[str, Any] = {
-        "classes": [class_names(label)[0] for label in analyser.classes],
-        "object_words": object_words(vocabulary.of(OBJECT), wordnet),
-        "class_words": class_words(analyser.classes, wordnet),
-    }
-    total, before = len(images), 0
-    paths = _store_paths(out, shards, overwrite=overwrite)
-    overwriting = None
-    if overwrite and shards > 1:
-        plan = StorePlan(
-            ids=tuple(image for image, _ in images),
-            feature_size=analyser.feature_size,
+
+    def plan(part: Sequence[tuple[str, Path]]) -> StorePlan:
+        return StorePlan(
+            ids=tuple(image for image, _ in part),
+            feature_size=traits.feature_size,
             attribute_slots=ATTRIBUTE_SLOTS,
             objects=vocabulary.objects,
             attributes=vocabulary.attributes,
-            provenance=provenance,
+            provenance=traits.provenance,
+            class_slots=traits.class_slots,
+            classes=classes,
+            object_words=words_of_objects,
+            class_words=words_of_classes,
         )
-        overwriting = Overwriting(out, plan=plan, group_size=batch_size)
-    with _quiet_pictures(), ThreadPoolExecutor(workers or processors() + 1) as pool:
-        done = 0
-        for path, positions in zip(paths, shard_ranges(total, shards, batch_size), strict=True):
-            part = images[positions.start : positions.stop]
-            with RegionWriter.open(
-                path,
-                ids=[image for image, _ in part],
-                feature_size=analyser.feature_size,
-                attribute_slots=ATTRIBUTE_SLOTS,
-                objects=vocabulary.objects,
-                attributes=vocabulary.attributes,
-                provenance=provenance,
+
+    classes = tuple(class_names(label)[0] for label in traits.classes)
+    words_of_objects = tuple(map(tuple, object_words(vocabulary.of(OBJECT), wordnet)))
+    words_of_classes = tuple(map(tuple, class_words(traits.classes, wordnet)))
+    overwriting = None
+    if overwrite and shards > 1:
+        overwriting = Overwriting(out, plan=plan(images), group_size=batch_size)
+    paths = _store_paths(out, shards, overwrite=overwrite)
+    parts = [tuple(images[r.start : r.stop]) for r in shard_ranges(len(images), shards, batch_size)]
+    return Extraction(
+        out=out,
+        concepts=concepts,
+        vocabulary=vocabulary,
+        shards=tuple(
+            Shard(
+                path=path,
+                images=part,
+                plan=plan(part),
+                vocabulary=vocabulary,
                 group_size=batch_size,
-                class_slots=analyser.class_slots,
-                **names,
-                overwrite=overwrite and not (overwriting and path.name in overwriting.done),
-            ) as writer:
-                before += writer.done
-                if opened is not None and (not writer.finished or path == paths[-1]):
-                    opened()
-                    opened = None
-                if not writer.finished:
-                    # The counts of another store must not outlive it.
-                    concepts.unlink(missing_ok=True)
-                for group in analyser.groups(part[writer.done :], batch_size, pool):
-                    writer.append_group(group)
-                    if progress is not None:
-                        progress(done + writer.done, total)
-                with overwriting.replacing(path.name) if overwriting else nullcontext():
-                    writer.finish()
-                done += len(part)
-    if shards > 1:
-        finish_shards(out, shards)
-    return _report(out, concepts, vocabulary, done_before=before)
+                concepts=concepts,
+                overwrite=overwrite,
+                overwriting=overwriting,
+            )
+            for path, part in zip(paths, parts, strict=True)
+        ),
+    )
+
+
+def extract_shard(shard: Shard, *, analyser: Analyser, pool: ThreadPoolExecutor) -> Steps:
+    """Write one shard, or go on with it.
+
+    Yields:
+        How many of its images are committed: first those that were before, then after each group.
+        The file is whole when the iterator ends.
+
+    Raises:
+        UsageError: if a store is there that was made otherwise, or another process writes it.
+        DataError: if the disk is full.
+    """
+    overwriting, plan = shard.overwriting, shard.plan
+    replaced = overwriting is not None and shard.path.name in overwriting.done
+    with (
+        quiet_pictures(),
+        RegionWriter.open(
+            shard.path,
+            ids=plan.ids,
+            feature_size=plan.feature_size,
+            attribute_slots=plan.attribute_slots,
+            objects=plan.objects,
+            attributes=plan.attributes,
+            provenance=plan.provenance,
+            group_size=shard.group_size,
+            class_slots=plan.class_slots,
+            classes=plan.classes,
+            object_words=plan.object_words,
+            class_words=plan.class_words,
+            overwrite=shard.overwrite and not replaced,
+        ) as writer,
+    ):
+        yield writer.done
+        if not writer.finished:
+            # The counts of another store must not outlive it.
+            shard.concepts.unlink(missing_ok=True)
+        rest = shard.images[writer.done :]
+        with closing(analyser.groups(rest, shard.group_size, pool)) as groups:
+            for group in groups:
+                writer.append_group(group)
+                yield writer.done
+        with overwriting.replacing(shard.path.name) if overwriting else nullcontext():
+            writer.finish()
 
 
 def processors() -> int:
@@ -200,161 +314,6 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-class Analyser:
-    """From picture files to what the store holds of them.
-
-    Detectors differ in what is fast. One that is ``concurrent`` is called with single images from
-    all threads; any other with whole batches from one thread, while others decode ahead.
-
-    Args:
-        detector: gives boxes and labels.
-        feature_model: gives the region features, in place of the detector, if there is one.
-        vocabulary: what the labels are called; built from the detector's labels.
-    """
-
-    def __init__(
-        self,
-        *,
-        detector: Detector,
-        feature_model: FeatureModel | None,
-        vocabulary: Vocabulary,
-    ) -> None:
-        self._detector = detector
-        self._feature_model = feature_model
-        self._concurrent = _is_concurrent(detector) and (
-            feature_model is None or _is_concurrent(feature_model)
-        )
-        self._object_rows = vocabulary.object_rows
-        self._attribute_rows = vocabulary.attribute_rows
-        self.feature_size = (feature_model or detector).feature_size
-        self.classes = feature_model.classes if feature_model is not None else ()
-        self.class_slots = feature_model.class_slots if feature_model is not None else 0
-
-    def provenance(self, *, batch_size: int) -> Provenance:
-        """The detector's provenance with that of everything else that changes the result."""
-        base = self._detector.provenance
-        settings = dict(base.settings)
-        model = self._feature_model
-        if model is not None:
-            settings["feature_model"] = {
-                "name": model.provenance.detector,
-                "weights_sha256": model.provenance.weights_sha256,
-                **model.provenance.settings,
-            }
-        if not self._detector.attributes:
-            settings["attributes"] = {"tagger": "weaksup.attributes", "version": attributes.VERSION}
-        if not self._concurrent:
-            # Pictures of a batch are padded to one size: who is in it matters.
-            settings["batch_size"] = batch_size
-        return Provenance(base.detector, base.weights_sha256, settings)
-
-    def groups(
-        self, images: Sequence[tuple[str, Path]], size: int, pool: ThreadPoolExecutor
-    ) -> Iterator[list[StoreItem]]:
-        """What the store holds of ``images``, in order, ``size`` at a time."""
-        if self._concurrent:
-            yield from _chunks(_ahead(pool, self._analyse, images, limit=2 * size), size)
-            return
-        for group in _chunks(_ahead(pool, _read, images, limit=size), size):
-            yield self._analyse_batch(group)
-
-    def _analyse(self, entry: tuple[str, Path]) -> StoreItem:
-        image = _read(entry)
-        return image if isinstance(image, StoreItem) else self._analyse_batch([image])[0]
-
-    def _analyse_batch(self, group: Sequence[Image | StoreItem]) -> list[StoreItem]:
-        """Items of decoded images; those of unreadable ones pass through."""
-        images = [image for image in group if isinstance(image, Image)]
-        detections = self._detector.detect(images) if images else []
-        if self._feature_model is None:
-            pooled = [PooledRegions.without_classes(found.features) for found in detections]
-        else:
-            pooled = self._feature_model.pool(images, [found.boxes for found in detections])
-        items = iter(
-            self._item(image, found, rows)
-            for image, found, rows in zip(images, detections, pooled, strict=True)
-        )
-        return [next(items) if isinstance(image, Image) else image for image in group]
-
-    def _item(self, image: Image, found: Detections, pooled: PooledRegions) -> StoreItem:
-        height, width = image.pixels.shape[:2]
-        sides = np.array([width, height, width, height], dtype=np.float32)
-        words = found.attributes
-        if not self._detector.attributes:
-            words = attributes.describe(image.pixels, found.boxes)
-        regions = Regions(
-            boxes=np.clip(found.boxes / sides, 0, 1),
-            features=pooled.features,
-            scores=found.scores,
-            objects=_rename(found.objects, self._object_rows),
-            attributes=_pack(_rename(words, self._attribute_rows)),
-            classes=pooled.classes,
-            class_scores=pooled.class_scores,
-        )
-        status = STATUS_OK if len(regions) > 1 else STATUS_NO_REGION
-        return StoreItem(size=image.size, status=status, regions=regions)
-
-
-def _is_concurrent(model: object) -> bool:
-    return bool(getattr(model, "concurrent", False))
-
-
-def _read(entry: tuple[str, Path]) -> Image | StoreItem:
-    name, path = entry
-    try:
-        pixels, size = decode(path)
-    except UnreadableImage as error:
-        return StoreItem(size=(0, 0), status=STATUS_UNREADABLE, regions=None, reason=error.reason)
-    return Image(id=name, pixels=pixels, size=size)
-
-
-def _rename(rows: Int32, names: Int32) -> Int32:
-    """Rows of the detector's labels to rows of the vocabulary; -1 stays -1."""
-    if not len(names):
-        return np.full_like(rows, -1)
-    return np.where(rows < 0, np.int32(-1), names[rows]).astype(np.int32)
-
-
-def _pack(rows: Int32) -> Int32:
-    """(M, any) to (M, A): duplicates dropped, -1 as padding at the end."""
-    packed = np.full((len(rows), ATTRIBUTE_SLOTS), -1, dtype=np.int32)
-    for row, words in enumerate(rows.tolist()):
-        unique = list(dict.fromkeys(word for word in words if word >= 0))[:ATTRIBUTE_SLOTS]
-        packed[row, : len(unique)] = unique
-    return packed
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], *, limit: int
-) -> Iterator[R]:
-    """``map`` over a pool in order, with at most ``limit`` results waiting to be taken."""
-    waiting: deque[Future[R]] = deque()
-    try:
-        for argument in arguments:
-            waiting.append(pool.submit(function, argument))
-            if len(waiting) >= limit:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while chunk := list(islice(items, size)):
-        yield chunk
-
-
-@contextmanager
-def _quiet_pictures() -> Iterator[None]:
-    """Keep Pillow from warning of large pictures and odd metadata: we handle both."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DecompressionBombWarning)
-        warnings.filterwarnings("ignore", module=r"PIL\..*")
-        yield
 
 
 def _store_paths(out: Path, shards: int, *, overwrite: bool) -> list[Path]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -24,13 +25,21 @@ from weaksup.cli.options import (
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import detect_format
-from weaksup.detectors.build import AUTO, DetectorOptions, detector_names, resolve_auto
+from weaksup.detectors.build import (
+    AUTO,
+    DetectorOptions,
+    ModelChoice,
+    detector_names,
+    resolve_auto,
+)
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
     from weaksup.extract import ExtractionReport
+
+T = TypeVar("T")
 
 LISTED = 20  # unreadable images that are named; a file has them all
 SHOWN_CONCEPTS = 12
@@ -123,7 +132,14 @@ FEATURE_SIZE = 448
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    help="Threads.  [default: one more than processors]",
+    help="Threads of each process; with --engine ray also its processors.  [default: one more than "
+    "its share of the processors]",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 1024),
+    help="Processes that extract a shard at a time each, with a GPU each where there are several.  "
+    "[default: 1; with --engine ray as many as there is room for]",
 )
 @click.option(
     "--device",
@@ -145,11 +161,17 @@ FEATURE_SIZE = 448
     help="Cut the store into so many files; --out then names a folder.",
 )
 @click.option(
+    "--shard",
+    type=click.IntRange(0),
+    help="Write this shard alone, counted from 0, as a task of a job array does. The same command "
+    "without it makes them one store.",
+)
+@click.option(
     "--engine",
-    type=click.Choice(["local"]),
+    type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where to run.",
+    help="ray: on the Ray cluster of $RAY_ADDRESS, or without it on a Ray of this machine alone.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 @click.option(
@@ -175,9 +197,11 @@ def command(
     score_threshold: float,
     batch_size: int,
     workers: int | None,
+    processes: int | None,
     device: str,
     precision: str,
     shards: int,
+    shard: int | None,
     engine: str,
     overwrite: bool,
     out: Path | None,
@@ -191,13 +215,20 @@ def command(
     Examples:
       weaksup extract --images photos
       weaksup extract --images photos --captions captions.csv --device cuda
-      weaksup extract --images photos --detector onnx --weights yolox.onnx --shards 4 --out store
+      weaksup extract --images photos --detector onnx --weights yolox.onnx
+      weaksup extract --images photos --shards 16 --processes 4 --out store
+      weaksup extract --images photos --shards 64 --engine ray --out store
     """
     if captions is not None:
         # What is no captions file must not be remembered, and is told before the detector works.
         detect_format(captions)
     if shards > 1 and out is None:
         raise UsageError("--shards cuts the store into a folder of files", "name it with --out DIR")
+    if shard is not None and (engine != "local" or processes is not None):
+        raise UsageError(
+            "--shard is for one process, without --engine and --processes",
+            "leave --shard out, and all shards are written",
+        )
     if feature_size is not None and feature_model is None:
         raise UsageError(
             f"--feature-size {feature_size} is of a feature model, and there is none",
@@ -210,7 +241,6 @@ def command(
         )
     options = DetectorOptions(
         weights=weights,
-        with_features=feature_model is None,
         score_threshold=score_threshold,
         min_regions=min(MIN_REGIONS, max_regions) if min_regions is None else min_regions,
         max_regions=max_regions,
@@ -227,31 +257,47 @@ def command(
     store = out or workspace.own_regions
     if not overwrite:
         _check_detector(store, detector)
+    if concept_list is not None:
+        options = replace(options, concepts=_things(concept_list))
+    models = ModelChoice(
+        detector,
+        options,
+        labels=labels,
+        feature_model=feature_model,
+        feature_size=feature_size or FEATURE_SIZE,
+        feature_labels=feature_labels,
+    )
+    run = partial(
+        _run,
+        folders,
+        models,
+        remember=lambda: workspace.remember(images=folders, captions=captions),
+        out=store,
+        concepts=store.with_name("concepts.json"),
+        concept_list=concept_list,
+        shards=shards,
+        batch_size=batch_size,
+        workers=workers,
+        overwrite=overwrite,
+    )
     with terminated_is_interrupted():
-        report, seconds = _run(
-            folders,
-            remember=lambda: workspace.remember(images=folders, captions=captions),
-            build=lambda: _build(
-                detector,
-                options,
-                labels,
-                concept_list,
-                feature_model,
-                feature_labels,
-                feature_size or FEATURE_SIZE,
-            ),
-            out=store,
-            concepts=store.with_name("concepts.json"),
-            concept_list=concept_list,
-            shards=shards,
-            batch_size=batch_size,
-            workers=workers,
-            overwrite=overwrite,
-        )
+        if shard is not None:
+            from weaksup.engines.array import extract_one
+
+            part, _ = run(extract_one, shard=shard)
+            for line in (
+                f"written: {part.path}, {len(part.images):,} images",
+                "next: the same command without --shard, when all shards are written",
+            ):
+                stdout().print(line, highlight=False, markup=False)
+            return
+        from weaksup.engines.run import run_extraction
+
+        report, seconds = run(run_extraction, engine=engine, processes=processes, notify=_note)
     # The workspace as it is now: _run has let it remember the images.
     workspace = Workspace.open(workspace_folder).remember(
         regions=store,
-        models=_files(weights, labels, concept_list, feature_model, feature_labels),
+        models=[*models.files, *([] if concept_list is None else [concept_list])],
     )
     unreadable = _unreadable_lines(report.unreadable, workspace.unreadable)
     if len(report.unreadable) == report.images:
@@ -296,37 +342,6 @@ def _check_detector(path: Path, name: str) -> None:
         )
 
 
-def _files(*given: str | Path | None) -> list[Path]:
-    """What of it is a file, and no name: search reads new pictures with the same ones."""
-    return [Path(item) for item in given if item is not None and Path(item).is_file()]
-
-
-def _build(
-    detector: str,
-    options: DetectorOptions,
-    labels: Path | None,
-    concept_list: Path | None,
-    feature_model: str | None,
-    feature_labels: Path | None,
-    feature_size: int,
-) -> dict[str, Any]:
-    from weaksup.detectors.build import build_detector, build_feature_model
-
-    if concept_list is not None:
-        options = replace(options, concepts=_things(concept_list))
-    built = build_detector(detector, options, labels_file=labels)
-    network = None
-    if feature_model is not None:
-        network = build_feature_model(
-            feature_model,
-            size=feature_size,
-            device=options.device,
-            precision=options.precision,
-            labels_file=feature_labels,
-        )
-    return {"detector": built, "feature_model": network}
-
-
 def _things(concept_list: Path) -> tuple[str, ...]:
     """What a list of concepts names beside attributes, which are found without looking for them.
 
@@ -342,30 +357,39 @@ def _things(concept_list: Path) -> tuple[str, ...]:
 
 def _run(
     folders: tuple[Path, ...],
+    models: ModelChoice,
+    extract: Callable[..., T],
     *,
     remember: Callable[[], object],
-    build: Callable[[], dict[str, Any]],
     **arguments: Any,
-) -> tuple[ExtractionReport, float]:
-    from weaksup.extract import extract
+) -> tuple[T, float]:
+    """Call ``extract`` with a progress bar; its result, and the seconds that it worked."""
     from weaksup.images import list_images
 
     images = list_images(folders)
-    parts = build()
     began = time.monotonic()
     with progress(stderr()) as bar:
         task = bar.add_task("extracting", total=len(images), rate="")
         first: list[int] = []
 
+        # Not before the store is open: neither a mistyped model nor a store that is in the way may
+        # change what the workspace remembers.
+        def opened() -> None:
+            nonlocal began
+            began = time.monotonic()
+            remember()
+
         def advance(done: int, total: int) -> None:
             first.append(done) if not first else None
             rate = (done - first[0]) / max(time.monotonic() - began, 1e-9)
-            bar.update(task, completed=done, rate=f"{rate:.1f} images/s")
+            bar.update(task, completed=done, total=total, rate=f"{rate:.1f} images/s")
 
-        # Not before the store is open: neither a mistyped model nor a store that is in the way may
-        # change what the workspace remembers.
-        report = extract(images, opened=remember, progress=advance, **parts, **arguments)
-    return report, time.monotonic() - began
+        result = extract(images, models, opened=opened, progress=advance, **arguments)
+    return result, time.monotonic() - began
+
+
+def _note(text: str) -> None:
+    stderr().print(f"note: {text}", markup=False, highlight=False)
 
 
 def _show(report: ExtractionReport, seconds: float, console: Console) -> None:

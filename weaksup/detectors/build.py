@@ -133,6 +133,69 @@ def build_feature_model(
     return TorchvisionFeatureModel(name, size=size, device=device, precision=precision)
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which detector and which feature model, by name: every process can build them from it.
+
+    Attributes:
+        detector: ``auto`` or one of ``detector_names()``.
+        options: what to build it from; ``with_features`` goes by the feature model.
+        labels: object names, one a line.
+        feature_model: a file or a name; None for the detector's own features.
+        feature_size: height and width of its input in pixels, where it leaves them open.
+        feature_labels: names of its classes.
+    """
+
+    detector: str
+    options: DetectorOptions
+    labels: Path | None = None
+    feature_model: str | None = None
+    feature_size: int = 448
+    feature_labels: Path | None = None
+
+    def build(self) -> tuple[Detector, FeatureModel | None]:
+        """The models. Errors are those of ``build_detector`` and ``build_feature_model``."""
+        options = replace(self.options, with_features=self.feature_model is None)
+        detector = build_detector(self.detector, options, labels_file=self.labels)
+        if self.feature_model is None:
+            return detector, None
+        return detector, build_feature_model(
+            self.feature_model,
+            size=self.feature_size,
+            device=options.device,
+            precision=options.precision,
+            labels_file=self.feature_labels,
+        )
+
+    def on(self, device: str) -> ModelChoice:
+        """The same on another device."""
+        return replace(self, options=replace(self.options, device=device))
+
+    def absolute(self) -> ModelChoice:
+        """The same for processes elsewhere: where another folder is the current one, or other
+        packages are installed, so that ``auto`` would be another detector."""
+
+        weights, feature_model = self.options.weights, self.feature_model
+        if weights is not None and Path(weights).exists():  # a file or a folder, and no name
+            weights = str(Path(weights).absolute())
+        if feature_model is not None and Path(feature_model).is_file():
+            feature_model = str(Path(feature_model).absolute())
+        return replace(
+            self,
+            detector=resolve_auto() if self.detector == AUTO else self.detector,
+            options=replace(self.options, weights=weights),
+            labels=self.labels and self.labels.absolute(),
+            feature_model=feature_model,
+            feature_labels=self.feature_labels and self.feature_labels.absolute(),
+        )
+
+    @property
+    def files(self) -> list[Path]:
+        """What of it is a file, and no name."""
+        given = (self.options.weights, self.labels, self.feature_model, self.feature_labels)
+        return [Path(item) for item in given if item is not None and Path(item).is_file()]
+
+
 def detector_names() -> list[str]:
     """What can be asked for by name, beside ``auto``."""
     return _DETECTORS.names()

@@ -1,5 +1,6 @@
 """The region store: features, boxes and concepts of all images in one mapped file."""
 
+from weaksup.store.journal import StoreBusyError
 from weaksup.store.pooled import pool_features
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
 from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
@@ -13,6 +14,7 @@ __all__ = [
     "RegionBatch",
     "RegionStore",
     "RegionWriter",
+    "StoreBusyError",
     "StoreItem",
     "StorePlan",
     "check_shards",

@@ -39,6 +39,10 @@ CHUNK_BYTES = 16 << 20
 _LOCK = "lock"
 
 
+class StoreBusyError(UsageError):
+    """Another process writes the store."""
+
+
 @dataclass(frozen=True)
 class Group:
     """One committed group of G consecutive images.
@@ -251,7 +255,7 @@ def _lock(folder: Path) -> io.FileIO:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.close()
-            raise UsageError(
+            raise StoreBusyError(
                 f"another process is writing {folder}",
                 "wait until it has ended, or write to another place with --out",
             ) from None

@@ -44,7 +44,7 @@ Words = tuple[tuple[str, ...], ...]
 SHARD_NAME = re.compile(r"regions-(\d{5})-of-(\d{5})\.h5")
 JOURNAL_SUFFIX = ".partial"
 # In a folder of shards while some are old and some are new.
-OVERWRITING = "overwriting.json"
+OVERWRITING = "overwriting.jsonl"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from weaksup.errors import UsageError
-from weaksup.files import write_atomically
+from weaksup.errors import DataError, UsageError
 from weaksup.store import schema
 from weaksup.store.journal import remove_journal
 from weaksup.store.schema import OVERWRITING, StorePlan
@@ -50,26 +49,29 @@ def finish_shards(folder: Path, shards: int) -> None:
 
 
 class Overwriting:
-    """Which shards an ``--overwrite`` has replaced, over interruptions.
+    """Which shards an ``--overwrite`` has replaced, over interruptions and for several workers.
 
     A file in the folder says so from the first shard on until all are replaced. Without it, the
     same command, given again, could not tell new shards from old ones, and would make all of them
-    once more; and a reader would take old and new ones for one store.
+    once more; and a reader would take old and new ones for one store. Lines are only ever appended
+    to it, so that workers need not know of one another; a line that is lost costs its shard's work
+    done again, and no more.
 
     Args:
         folder: of the shards, which may not exist yet.
         plan: of the whole store, with the ids of all shards.
         group_size: images a group: with the plan, what decides which images a shard has.
-
-    Attributes:
-        done: names of the shards that are replaced.
     """
 
     def __init__(self, folder: Path, *, plan: StorePlan, group_size: int) -> None:
         self._path = folder / OVERWRITING
         content = json.dumps([plan.to_json(), group_size], sort_keys=True)
         self._digest = hashlib.sha256(content.encode()).hexdigest()
-        self.done: list[str] = self._read()
+
+    @property
+    def done(self) -> list[str]:
+        """Names of the shards that are replaced, as the file says now."""
+        return self._read()[1]
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[None]:
@@ -78,23 +80,45 @@ class Overwriting:
         Raises:
             DataError: if the folder cannot be written.
         """
-        self._write()
+        begun, _ = self._read()
+        if not begun:
+            self._append({"plan": self._digest})
         yield
         if name not in self.done:
-            self.done.append(name)
-            self._write()
+            self._append({"plan": self._digest, "done": name})
 
-    def _write(self) -> None:
-        text = json.dumps({"plan": self._digest, "done": self.done}, indent=1) + "\n"
-        write_atomically(self._path, text)
-
-    def _read(self) -> list[str]:
-        """What an interrupted overwriting of the same plan has replaced."""
+    def _append(self, line: dict[str, str]) -> None:
         try:
-            content = json.loads(self._path.read_bytes())
-            return list(map(str, content["done"])) if content["plan"] == self._digest else []
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-            return []
+            # The line end before it too: what a kill has cut off then spoils no line but its own.
+            with self._path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(f"\n{json.dumps(line)}\n")
+        except OSError as error:
+            raise DataError(
+                f"{self._path} cannot be written: {error.strerror or error}",
+                "make room, or mend the permissions",
+            ) from error
+
+    def _read(self) -> tuple[bool, list[str]]:
+        """Whether the last overwriting that was begun is of this plan, and what it has replaced."""
+        begun, done = False, list[str]()
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+            return begun, done
+        for line in lines:
+            try:
+                content = json.loads(line)
+                same = content["plan"] == self._digest
+            except (ValueError, KeyError, TypeError):
+                continue
+            if not same:
+                # Another overwriting has begun, and has replaced what this one had.
+                begun, done = False, []
+                continue
+            begun = True
+            if "done" in content:
+                done.append(str(content["done"]))
+        return begun, done
 
 
 def _other_shards(folder: Path, shards: int) -> list[tuple[Path, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -171,6 +172,82 @@ def test_another_number_of_shards_is_in_the_way(run_extract, photos, onnx):
     assert len(open_store("shards")) == 11
 
 
+def test_tasks_of_a_job_array_write_a_shard_each(run_extract, photos, onnx, tmp_path):
+    shards = ("--images", photos, *onnx, "--shards", 3, "--out", "shards")
+    for number, images in ((2, 3), (0, 4)):
+        code, out, _ = run_extract(*shards, "--shard", number)
+        assert code == 0
+        assert f"regions-0000{number}-of-00003.h5, {images} images" in out
+        assert "next: the same command without --shard" in out
+    assert not Path("concepts.json").exists()
+    first = Path("shards", "regions-00000-of-00003.h5")
+    before = first.stat().st_mtime_ns
+    # A task has failed: what it left undone is done by the command that ends it.
+    code, out, _ = run_extract(*shards)
+    assert code == 0
+    assert "images: 11, 7 of them done before" in out
+    assert first.stat().st_mtime_ns == before
+    assert Workspace.open().regions == Path("shards").absolute()
+    assert run_extract(*onnx, "--out", "one.h5")[0] == 0
+    assert contents("shards") == contents("one.h5")
+
+
+@pytest.mark.slow
+def test_several_processes(run_extract, photos, onnx):
+    code, out, err = run_extract(
+        *("--images", photos, *onnx, "--shards", 2, "--processes", 2, "--out", "shards")
+    )
+    assert code == 0, err
+    assert "note:" not in err
+    assert "next: weaksup subsample" in out
+    assert run_extract(*onnx, "--out", "one.h5")[0] == 0
+    assert contents("shards") == contents("one.h5")
+
+
+def _is_there(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes(run_extract, many, whole, onnx):
+    words = ["--images", many, *onnx, "--shards", 4, "--processes", 2, "--out", "shards"]
+    program = [sys.executable, "-m", "weaksup.cli", "extract", *map(str, words)]
+    process = subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    limit = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < limit:
+        journals = Path("shards").glob("*.partial/journal.jsonl")
+        if any(journal.read_bytes().count(b"\n") >= 3 for journal in journals):
+            # As a terminal does it: to all processes of the group.
+            os.killpg(process.pid, signal.SIGINT)
+            break
+        time.sleep(0.002)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    # Python's own helper of several processes ends a moment after the command.
+    while _is_there(process.pid) and time.monotonic() < limit + 60:
+        time.sleep(0.05)
+    assert not _is_there(process.pid)
+
+    code, out, _ = run_extract(*words)
+    assert code == 0
+    assert "of them done before" in out
+    assert contents("shards") == contents(whole)
+
+
 def test_a_feature_model_and_shards(run_extract, photos, onnx, tiny_feature_model):
     code, out, _ = run_extract(
         *("--images", photos, *onnx, "--shards", 2, "--out", "shards"),
@@ -275,6 +352,9 @@ def test_more_unreadable_images_than_fit(run_extract, onnx, tmp_path):
         (["--images", "PHOTOS", "--detector", "yolo"], 2, "yolo"),
         (["--images", "PHOTOS", "--detectr", "onnx"], 2, "--detectr"),
         (["--images", "PHOTOS", "--shards", "2"], 2, "--out"),
+        (["--images", "PHOTOS", "ONNX", "--processes", "2"], 2, "--shards 8 --out DIR"),
+        (["--images", "PHOTOS", "ONNX", "--shard", "1"], 2, "no shard 1 of 1"),
+        (["--images", "PHOTOS", "ONNX", "--shard", "0", "--engine", "ray"], 2, "--shard"),
         (["--images", "PHOTOS", "--min-regions", "9", "--max-regions", "5"], 2, "--min-regions"),
         (["--images", "PHOTOS", "ONNX", "--feature-model", "resnet51"], 2, "resnet50"),
         (["--images", "PHOTOS", "ONNX", "--feature-size", "4"], 2, "--feature-size"),

@@ -6,11 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from weaksup.concepts import build_vocabulary
+from weaksup.analyser import Traits
 from weaksup.detectors.build import DetectorOptions, build_detector, build_feature_model
 from weaksup.detectors.rebuild import rebuild
 from weaksup.errors import DataError, MissingDependencyError
-from weaksup.extract import Analyser
 from weaksup.types import Image
 
 OPTIONS = DetectorOptions(
@@ -24,9 +23,7 @@ def made(tiny_detector, tiny_classifier):
     network, labels = tiny_classifier
     detector = build_detector("onnx", replace(OPTIONS, weights=str(tiny_detector)))
     feature_model = build_feature_model(str(network), size=64, device="cpu", labels_file=labels)
-    vocabulary = build_vocabulary(list(detector.objects), ["red"])
-    analyser = Analyser(detector=detector, feature_model=feature_model, vocabulary=vocabulary)
-    provenance = analyser.provenance(batch_size=16)
+    provenance = Traits.of(detector, feature_model, batch_size=16).provenance
     # As a store keeps it.
     settings = json.loads(json.dumps(provenance.settings))
     return detector, feature_model, replace(provenance, settings=settings)

@@ -1,0 +1,66 @@
+"""One shard by itself, as a task of a job array writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+from weaksup.analyser import Analyser, Traits
+from weaksup.detectors.build import ModelChoice
+from weaksup.errors import UsageError
+from weaksup.extract import Progress, Shard, extract_shard, plan_extraction, processors
+
+
+def extract_one(
+    images: Sequence[tuple[str, Path]],
+    models: ModelChoice,
+    *,
+    shard: int,
+    out: Path,
+    concepts: Path,
+    concept_list: Path | None,
+    shards: int,
+    batch_size: int,
+    workers: int | None,
+    overwrite: bool,
+    opened: Callable[[], object],
+    progress: Progress,
+) -> Shard:
+    """Write shard number ``shard``, from 0, or go on with it; nobody else may be writing that one.
+
+    The other arguments and the errors are those of ``weaksup.extract.extract``, which makes the
+    shards one store when it is called after all are written.
+
+    Raises:
+        UsageError: if there is no such shard.
+    """
+    if not 0 <= shard < shards:
+        raise UsageError(
+            f"there is no shard {shard} of {shards}", f"--shard is from 0 to {shards - 1}"
+        )
+    detector, feature_model = models.build()
+    extraction = plan_extraction(
+        images,
+        Traits.of(detector, feature_model, batch_size=batch_size),
+        out=out,
+        concepts=concepts,
+        concept_list=concept_list,
+        shards=shards,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    part = extraction.shards[shard]
+    analyser = Analyser(
+        detector=detector, feature_model=feature_model, vocabulary=extraction.vocabulary
+    )
+    with (
+        ThreadPoolExecutor(workers or processors() + 1) as pool,
+        closing(extract_shard(part, analyser=analyser, pool=pool)) as steps,
+    ):
+        for number, step in enumerate(steps):
+            if not number:
+                opened()
+            progress(step, len(part.images))
+    return part
