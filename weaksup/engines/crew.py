@@ -35,7 +35,8 @@ class Failed:
     """What the worker was doing has raised; the worker itself lives.
 
     Attributes:
-        error: a ``UserError``, or a ``RuntimeError`` that stands for a defect.
+        error: a ``UserError``, an ``OSError`` of a disk or a folder, or a ``RuntimeError`` that
+            stands for a defect.
         trace: where it was raised, as text.
     """
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +21,7 @@ from weaksup.errors import MissingDependencyError, UsageError
 from weaksup.extract import Shard
 
 ADDRESS = "RAY_ADDRESS"
-LOCAL = "local"  # what Ray calls a cluster of its own
+_OWN = "local"  # what Ray calls a cluster of its own
 _CONNECT_SECONDS = 10.0
 
 
@@ -69,7 +70,7 @@ class RayCrew:
     def __enter__(self) -> RayCrew:
         with ExitStack() as stack:
             if not self._ray.is_initialized():
-                _connect(self._ray, os.environ.get(ADDRESS) or LOCAL)
+                _connect(self._ray, os.environ.get(ADDRESS) or _OWN)
                 stack.callback(self._ray.shutdown)
             rooms = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             self._needs = _needs(rooms, self._models.options.device, self._threads)
@@ -128,7 +129,8 @@ class RayCrew:
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
         """One event of each actor that has one."""
         calls = list(self._calls)
-        if not calls:
+        if not calls:  # all wait for shards that may not be given yet
+            time.sleep(seconds)
             return []
         self._ray.wait(calls, timeout=seconds, fetch_local=False)
         # With the first that has answered, all that have.

@@ -66,7 +66,11 @@ class Worker:
 
 
 def _failed(error: Exception) -> Failed:
-    # Only errors of our own are sure to survive the way to another process.
-    ours = isinstance(error, UserError)
-    sent = error if ours else RuntimeError(f"{type(error).__name__}: {error}")
+    # Only errors of our own and plain ones are sure to survive the way to another process.
+    if isinstance(error, UserError):
+        sent: Exception = error
+    elif isinstance(error, OSError) and error.errno is not None:
+        sent = OSError(error.errno, error.strerror, error.filename)
+    else:
+        sent = RuntimeError(f"{type(error).__name__}: {error}")
     return Failed(sent, traceback.format_exc())
