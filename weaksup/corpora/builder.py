@@ -127,7 +127,10 @@ class CorpusBuilder:
                 split = None
             images.append(CaptionedImage(id=name, captions=tuple(entry.captions), split=split))
         if len(images) == len(held_out):
-            raise self.source.error(f"there is no caption in it (read as {self.format})")
+            raise self.source.error(
+                f"there is no caption in it (read as {self.format})",
+                "write a sentence for at least one image",
+            )
         notes = list(self.notes)
         if self._empty:
             empty = counted(len(self._empty), "empty caption")

@@ -59,7 +59,7 @@ def _open(path: Path) -> Source:
     if not path.exists():
         raise source.error("does not exist", "name a captions file with --captions FILE")
     if not source.head:
-        raise source.error("is empty")
+        raise source.error("is empty", "a csv file begins with the line image,caption")
     return source
 
 
@@ -72,5 +72,6 @@ def _detect(source: Source) -> str:
     raise source.error(
         f"is in no known captions format; it begins with '{source.first_line[:60]}'",
         "known: Karpathy JSON (images, sentences), COCO captions JSON (images, annotations), "
-        "Flickr tokens (name.jpg#0, tab, caption), csv, tsv or jsonl with image and caption",
+        "Flickr tokens (name.jpg#0, tab, caption), jsonl with image and caption, and csv or tsv "
+        "that begins with the line image,caption; all in UTF-8",
     )

@@ -109,3 +109,21 @@ def test_no_file(tmp_path: Path):
 )
 def test_ids(name, expected):
     assert normalise_id(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("", "begins with the line image,caption"),
+        ("filename,text\na.jpg,a dog\n", "begins with the line image,caption"),
+        ("image,caption\n", "write a sentence"),
+    ],
+)
+def test_a_csv_without_header_or_captions_is_told_what_to_do(
+    tmp_path: Path, content: str, hint: str
+) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_corpus(path)
+    assert hint in caught.value.hint
