@@ -83,7 +83,8 @@ def read_pairs(run: Run) -> list[Pair]:
             "name runs that were trained with fewer captions",
         )
     captions = [data.gold_captions[i] for i in _some(generator, np.arange(len(data.gold_captions)))]
-    said = [place for place, phrases in enumerate(data.semantics.phrases) if phrases]
+    # As training has it: annotated images have captions, and no list of words.
+    said = [place for place in others if data.semantics.phrases[place]]
     semantics = [" ".join(data.semantics.phrases[i]) for i in _some(generator, np.array(said))]
     images = [data.rows[_some(generator, side)] for side in (np.arange(data.annotated), others)]
     return [
