@@ -189,16 +189,16 @@ class TrainingData:
                 "run `weaksup subsample` on this store's captions",
             )
         rows = np.array([known[i] for i in (*annotated, *others)], dtype=np.int64)
+        vocabulary = Vocabulary.build(captions, min_count=min_count)
         said = read_semantics(
             store,
             rows,
             threshold=semantics.threshold,
             word_threshold=semantics.word_threshold,
             attributes=semantics.attributes,
-            spoken=set(Vocabulary.build(captions, min_count=min_count).words),
+            spoken=set(vocabulary.words),
         )
         names = {phrase for phrases in said.phrases for phrase in phrases}
-        vocabulary = Vocabulary.build(captions, always=names, min_count=min_count)
         return cls(
             store,
             rows,
@@ -206,7 +206,7 @@ class TrainingData:
             np.array(owner, dtype=np.int64),
             captions,
             said,
-            vocabulary,
+            vocabulary.with_names(names),
         )
 
 

@@ -35,21 +35,21 @@ class Vocabulary:
         self._rows = {word: row for row, word in enumerate(self.words)}
 
     @classmethod
-    def build(
-        cls, captions: Iterable[str], *, always: Iterable[str] = (), min_count: int = 2
-    ) -> Vocabulary:
+    def build(cls, captions: Iterable[str], *, min_count: int = 2) -> Vocabulary:
         """Collect words.
 
         Args:
             captions: the kept training captions, and nothing else: a word of any other caption
                 would leak it.
-            always: concept names, whose words are in whatever their count.
             min_count: rarer words become unknown.
         """
         counts = Counter(word for caption in captions for word in tokenize(caption))
-        kept = {word for word, count in counts.items() if count >= min_count}
-        kept.update(word for name in always for word in tokenize(name))
-        return cls(sorted(kept))
+        return cls(sorted(word for word, count in counts.items() if count >= min_count))
+
+    def with_names(self, names: Iterable[str]) -> Vocabulary:
+        """This vocabulary and the words of concept names, which are in whatever their count."""
+        words = self.words[len(_SPECIALS) :]
+        return Vocabulary(sorted({*words, *(word for name in names for word in tokenize(name))}))
 
     def __len__(self) -> int:
         return len(self.words)

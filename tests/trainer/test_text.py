@@ -21,9 +21,8 @@ def test_tokenize(sentence, words):
 
 
 def test_vocabulary_counts_words_and_always_has_concepts():
-    vocabulary = Vocabulary.build(
-        ["a dog", "a cat", "one dog"], always=["traffic light"], min_count=2
-    )
+    vocabulary = Vocabulary.build(["a dog", "a cat", "one dog"], min_count=2)
+    vocabulary = vocabulary.with_names(["traffic light"])
     assert vocabulary.words == ("<pad>", "<unk>", "a", "dog", "light", "traffic")
     assert len(vocabulary) == 6
     assert vocabulary.encode("A dog and a cat") == [2, 3, UNKNOWN, 2, UNKNOWN]
