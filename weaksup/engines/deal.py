@@ -83,7 +83,7 @@ class Dealer:
         self._bad_starts = 0
 
     def run(self) -> ExtractionReport:
-        """Extract all shards; the same bytes as ``weaksup.extract.extract``.
+        """Extract all shards; the same bytes as ``weaksup.extract.extract`` (docs/clusters.md).
 
         Raises:
             UsageError, DataError, MissingDependencyError: what ``extract`` raises, here or in a

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from weaksup.cli import main
 from weaksup.detectors.build import DetectorOptions, ModelChoice
@@ -21,7 +22,6 @@ ROOM = {"include_dashboard": False, "object_store_memory": 80 << 20}
 @pytest.fixture
 def cluster(monkeypatch):
     """Two nodes with one processor each; where RAY_ADDRESS points."""
-    pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     from ray.cluster_utils import Cluster
 
@@ -63,7 +63,17 @@ def crew(photos, tmp_path):
     return make
 
 
+@pytest.fixture
+def one_thread():
+    """Torch as an actor with one processor has it: it rounds by the number of its threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_a_cluster_writes_what_one_process_writes_though_workers_and_a_node_die(
     cluster, crew, deal, extract, contents, models, alone, tmp_path
 ):
@@ -92,7 +102,6 @@ def test_a_cluster_writes_what_one_process_writes_though_workers_and_a_node_die(
 def test_without_an_address_it_runs_on_a_ray_of_its_own(
     photos, tiny_detector, contents, alone, tmp_path
 ):
-    pytest.importorskip("ray", reason="Ray is not installed")
     options = ["--detector", "onnx", "--weights", tiny_detector, "--batch-size", 1]
     where = ["--shards", 2, "--processes", 1, "--engine", "ray", "--out", tmp_path / "store"]
     words = ["extract", "--images", photos, *options, *where, "--workspace", tmp_path / "space"]
@@ -134,7 +143,6 @@ def test_without_ray_it_says_what_to_install(run, monkeypatch, tmp_path):
     [("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"), ("ray://there:10001", "Ray's client")],
 )
 def test_an_address_that_is_no_cluster(run, monkeypatch, address, message):
-    pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_ADDRESS", address)
     code, err = run()
     assert code == 2
