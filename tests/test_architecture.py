@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("weaksup", "trainer", "pipelines")
 
 BASE = {
-    f"weaksup.{name}" for name in ("errors", "types", "files", "registry", "wording", "workspace")
+    f"weaksup.{name}"
+    for name in ("errors", "types", "files", "registry", "processes", "wording", "workspace")
 }
 PARTS = {
     f"weaksup.{name}"

@@ -3,14 +3,14 @@
 Images are worked on in *groups* of ``batch_size`` images that follow one another in the list. A
 group is detected together, committed together, and never depends on another one: so a run that was
 interrupted goes on with the very batches that it would have had, and the store's bytes depend
-neither on interruptions nor on the number of threads or shards. A *shard* is a fixed share of the
+neither on interruptions nor on the number of our threads or shards (torch on a processor rounds by
+the number of its own). A *shard* is a fixed share of the
 groups and one file, which one worker at a time writes; ``weaksup.engines`` deals shards out to
 several.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +26,7 @@ from weaksup.concepts.wordnet import find_wordnet
 from weaksup.concepts.words import class_names, class_words, object_words
 from weaksup.detectors.base import Detector, FeatureModel
 from weaksup.errors import DataError, UsageError
+from weaksup.processes import processors
 from weaksup.store import (
     Overwriting,
     RegionStore,
@@ -130,24 +131,18 @@ def extract(
         batch_size=batch_size,
         overwrite=overwrite,
     )
-    analyser = Analyser(
-        detector=detector, feature_model=feature_model, vocabulary=extraction.vocabulary
-    )
     done = before = 0
-    with ThreadPoolExecutor(workers or processors() + 1) as pool:
-        for shard in extraction.shards:
-            with closing(extract_shard(shard, analyser=analyser, pool=pool)) as steps:
-                began = next(steps)
-                before += began
-                if opened is not None and (
-                    began < len(shard.images) or shard is extraction.shards[-1]
-                ):
-                    opened()
-                    opened = None
-                for step in steps:
-                    if progress is not None:
-                        progress(done + step, len(images))
-            done += len(shard.images)
+    for shard in extraction.shards:
+        with closing(extract_shard(shard, detector, feature_model, threads=workers)) as steps:
+            began = next(steps)
+            before += began
+            if opened is not None and (began < len(shard.images) or shard is extraction.shards[-1]):
+                opened()
+                opened = None
+            for step in steps:
+                if progress is not None:
+                    progress(done + step, len(images))
+        done += len(shard.images)
     return extraction.finish(done_before=before)
 
 
@@ -265,8 +260,13 @@ def plan_extraction(
     )
 
 
-def extract_shard(shard: Shard, *, analyser: Analyser, pool: ThreadPoolExecutor) -> Steps:
+def extract_shard(
+    shard: Shard, detector: Detector, feature_model: FeatureModel | None, *, threads: int | None
+) -> Steps:
     """Write one shard, or go on with it.
+
+    Args:
+        threads: by default one more than processors that this process may use.
 
     Yields:
         How many of its images are committed: first those that were before, then after each group.
@@ -278,7 +278,9 @@ def extract_shard(shard: Shard, *, analyser: Analyser, pool: ThreadPoolExecutor)
     """
     overwriting, plan = shard.overwriting, shard.plan
     replaced = overwriting is not None and shard.path.name in overwriting.done
+    analyser = Analyser(detector=detector, feature_model=feature_model, vocabulary=shard.vocabulary)
     with (
+        ThreadPoolExecutor(threads or processors() + 1) as pool,
         quiet_pictures(),
         RegionWriter.open(
             shard.path,
@@ -307,13 +309,6 @@ def extract_shard(shard: Shard, *, analyser: Analyser, pool: ThreadPoolExecutor)
                 yield writer.done
         with overwriting.replacing(shard.path.name) if overwriting else nullcontext():
             writer.finish()
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _store_paths(out: Path, shards: int, *, overwrite: bool) -> list[Path]:

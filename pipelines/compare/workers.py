@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,9 +16,7 @@ from pipelines.compare.plan import Cell
 from trainer.evaluate import ProtocolName
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.errors import UserError
-
-# What libraries read when they are loaded: a worker takes its share of the processors.
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from weaksup.processes import deaf_to_ctrl_c, environment, processors, thread_variables
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,9 @@ def run_in_processes(
     workers: list[Worker] = []
     try:
         threads = max(1, processors() // jobs)
-        with _environment(threads), _deaf_to_ctrl_c():
+        # A terminal sends SIGINT to all, and our SIGTERM would be the second signal, which cuts
+        # a process short.
+        with environment(thread_variables(threads)), deaf_to_ctrl_c():
             workers += [_start(source, protocols, threads) for _ in range(jobs)]
         for worker in workers:
             worker.give(waiting.pop())
@@ -129,12 +124,6 @@ def run_in_processes(
                     busy.remove(worker)
     finally:
         _stop(workers)
-
-
-def processors() -> int:
-    """How many this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every platform
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _start(source: Source, protocols: Sequence[ProtocolName], threads: int) -> Worker:
@@ -196,34 +185,3 @@ def _work(
         return
     except Exception as error:
         pipe.send((f"{type(error).__name__}: {error}", traceback.format_exc()))
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes that are started within never see SIGINT.
-
-    A terminal sends it to all of a group; our SIGTERM would be the second signal, which cuts a
-    process short. A blocked signal stays blocked in the child, and reaches us at the end.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    # Started now, since its start lets SIGINT through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """Variables for processes that are started within; those of the user stay."""
-    new = [name for name in THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(new, str(threads)))
-    try:
-        yield
-    finally:
-        for name in new:
-            del os.environ[name]

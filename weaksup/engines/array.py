@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from weaksup.analyser import Analyser, Traits
+from weaksup.analyser import Traits
 from weaksup.detectors.build import ModelChoice
 from weaksup.errors import UsageError
-from weaksup.extract import Progress, Shard, extract_shard, plan_extraction, processors
+from weaksup.extract import Progress, Shard, extract_shard, plan_extraction
 
 
 def extract_one(
@@ -52,13 +51,7 @@ def extract_one(
         overwrite=overwrite,
     )
     part = extraction.shards[shard]
-    analyser = Analyser(
-        detector=detector, feature_model=feature_model, vocabulary=extraction.vocabulary
-    )
-    with (
-        ThreadPoolExecutor(workers or processors() + 1) as pool,
-        closing(extract_shard(part, analyser=analyser, pool=pool)) as steps,
-    ):
+    with closing(extract_shard(part, detector, feature_model, threads=workers)) as steps:
         for number, step in enumerate(steps):
             if not number:
                 opened()

@@ -5,11 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -17,11 +14,10 @@ from types import TracebackType
 from weaksup.detectors.build import ModelChoice
 from weaksup.engines.crew import Died, Event
 from weaksup.engines.worker import Worker
-from weaksup.extract import Shard, processors
+from weaksup.extract import Shard
+from weaksup.processes import deaf_to_ctrl_c, environment, processors, thread_variables
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# What libraries read when they are loaded: a worker takes its share of the processors.
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _END_SECONDS = 10.0
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 
@@ -64,12 +60,11 @@ class LocalCrew:
         ours, theirs = context.Pipe()
         place = min(self._places)
         self._places.remove(place)
-        variables = dict.fromkeys(_THREADS, str(self._share))
-        variables = {name: os.environ.get(name, value) for name, value in variables.items()}
+        variables = thread_variables(self._share)
         if self._gpus:
             variables[VISIBLE] = self._gpus[place % len(self._gpus)]
         process = context.Process(target=_work, args=(theirs, self._worker), daemon=True)
-        with _environment(variables), _deaf_to_ctrl_c():
+        with environment(variables), deaf_to_ctrl_c():
             process.start()
         # With our copy of it open, the end of the process would not be seen.
         theirs.close()
@@ -146,36 +141,3 @@ def _gpus() -> list[str]:
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables for processes that are started within."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes that are started within never see SIGINT, which a terminal sends to all of a group.
-
-    A blocked signal stays blocked in the child, and reaches us at the end.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    # Started now, since its start lets SIGINT through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

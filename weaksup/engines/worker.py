@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from weaksup.analyser import Analyser, Traits
+from weaksup.analyser import Traits
 from weaksup.detectors.build import ModelChoice
 from weaksup.engines.crew import Event, Failed, Finished, Ready, Step
 from weaksup.engines.site import Site
@@ -48,15 +47,8 @@ class Worker:
         """Extract a shard, after ``prepare``: any number of ``Step``, then ``Finished`` or
         ``Failed``."""
         try:
-            analyser = Analyser(
-                detector=self._detector,
-                feature_model=self._feature_model,
-                vocabulary=shard.vocabulary,
-            )
-            with (
-                ThreadPoolExecutor(self._threads) as pool,
-                closing(extract_shard(shard, analyser=analyser, pool=pool)) as steps,
-            ):
+            models = self._detector, self._feature_model
+            with closing(extract_shard(shard, *models, threads=self._threads)) as steps:
                 for done in steps:
                     yield Step(done)
         except Exception as error:
