@@ -255,7 +255,7 @@ def _labels(source: _Source, labels: Sequence[str] | None) -> tuple[str, ...]:
         if len(names) == classes:
             return tuple(names)
     raise UsageError(
-        f"{source.name} does not name its {counted(classes, 'class', 'classes')}",
+        f"{source.name} does not say what its {counted(classes, 'class is', 'classes are')} called",
         "name them with --labels FILE, one a line in the order of the training data",
     )
 
