@@ -55,10 +55,7 @@ class Entry:
     options: tuple[str, ...]
 
 
-NO_UNANNOTATED = (
-    *("loss.w_weak=0", "loss.w_pseudo=0"),
-    "fusion.concepts=0",
-)
+NO_UNANNOTATED = ("loss.w_weak=0", "fusion.concepts=0")
 COMPARISON = (
     Entry("a3vse-20", "a3vse", False, ("--model", "a3vse")),
     Entry(

@@ -75,7 +75,7 @@ class LossConfig(Section):
         default=0.5, ge=0, description="weight of images with their regional semantics"
     )
     w_pseudo: float = Field(
-        default=1.0, ge=0, description="weight of a closed-form teacher's pseudo-captions"
+        default=0.0, ge=0, description="weight of a closed-form teacher's pseudo-captions"
     )
     teacher_temperature: float = Field(
         default=0.05, gt=0, le=1, description="divides the teacher's cosines"

@@ -75,11 +75,9 @@ def test_the_ablation_sees_no_unannotated_image_and_all_else_is_equal(finished):
         json.loads((folder / "runs" / entry.run / "config.json").read_text())["config"]
         for entry in COMPARISON[:2]
     )
-    weights = ("w_weak", "w_pseudo")
-    assert all(full["loss"][name] > 0 and ablated["loss"][name] == 0 for name in weights)
+    assert full["loss"]["w_weak"] > 0
     assert full["fusion"]["concepts"] > 0
-    full["loss"].update(dict.fromkeys(weights, 0.0))
-    full["fusion"]["concepts"] = 0.0
+    full["loss"]["w_weak"] = full["fusion"]["concepts"] = 0.0
     assert full == ablated
     # A term that is new must be switched off, too.
     assert [n for n in ablated["loss"] if n.startswith("w_") and ablated["loss"][n]] == ["w_gold"]

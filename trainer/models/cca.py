@@ -199,7 +199,7 @@ def _check_varied(view: View, name: str) -> None:
         raise DataError(
             f"the annotated {name} are all alike: canonical correlation needs different ones",
             "keep more captions with `weaksup subsample --ratio`, or train a3vse with "
-            "--set loss.w_pseudo=0 --set fusion.linear=0, which does without",
+            "--set fusion.linear=0, which does without",
         )
 
 
