@@ -42,8 +42,8 @@ from weaksup.types import STATUS_NO_REGION, Int32
 
 BATCH_SIZE = 16
 
-# Called with the number of images that are done and the number of all images.
-Progress = Callable[[int, int], None]
+# Called with the number of images that are done, that of all, and how many this run has done.
+Progress = Callable[[int, int, int], None]
 # Yields how many images of a shard are committed.
 Steps = Generator[int, None, None]
 
@@ -141,7 +141,7 @@ def extract(
                 opened = None
             for step in steps:
                 if progress is not None:
-                    progress(done + step, len(images))
+                    progress(done + step, len(images), done + step - before)
         done += len(shard.images)
     return extraction.finish(done_before=before)
 

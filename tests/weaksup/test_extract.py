@@ -205,7 +205,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, detector, batched, shards)
     make = (lambda: Batched(detector)) if batched else (lambda: detector)
     whole = run(photos, tmp_path, make(), "whole")
 
-    def stop(done, total):
+    def stop(done, total, fresh):
         if done >= 4:
             raise StopNowError
 
@@ -218,7 +218,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, detector, batched, shards)
         photos, tmp_path, make(), "again", progress=lambda *at: seen.append(at), shards=shards
     )
     assert report.done_before == 4
-    assert seen == [(8, 11), (11, 11)]
+    assert seen == [(8, 11, 4), (11, 11, 7)]
     assert contents(report.store) == contents(whole.store)
     assert [name for name, _ in report.unreadable] == ["broken.jpg"]
 
@@ -226,7 +226,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, detector, batched, shards)
 def stop_at(number):
     """A progress function that ends the run once so many images are done."""
 
-    def stop(done, total):
+    def stop(done, total, fresh):
         if done >= number:
             raise StopNowError
 
@@ -401,7 +401,7 @@ def test_an_interrupted_run_with_classes_goes_on(photos, tmp_path, detector, cla
     options = {"feature_model": classifier, "shards": shards}
     whole = run(photos, tmp_path, detector, "whole", **options)
 
-    def stop(done, total):
+    def stop(done, total, fresh):
         if done >= 4:
             raise StopNowError
 

@@ -370,7 +370,6 @@ def _run(
     began = time.monotonic()
     with progress(stderr()) as bar:
         task = bar.add_task("extracting", total=len(images), rate="")
-        first: list[int] = []
 
         # Not before the store is open: neither a mistyped model nor a store that is in the way may
         # change what the workspace remembers.
@@ -379,9 +378,8 @@ def _run(
             began = time.monotonic()
             remember()
 
-        def advance(done: int, total: int) -> None:
-            first.append(done) if not first else None
-            rate = (done - first[0]) / max(time.monotonic() - began, 1e-9)
+        def advance(done: int, total: int, fresh: int) -> None:
+            rate = fresh / max(time.monotonic() - began, 1e-9)
             bar.update(task, completed=done, total=total, rate=f"{rate:.1f} images/s")
 
         result = extract(images, models, opened=opened, progress=advance, **arguments)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from weaksup.detectors.array_pickle import read_arrays
+from weaksup.detectors.fetch import fetch
 from weaksup.detectors.install import DETECTRON2
 from weaksup.detectors.torchvision_weights import COUNTER, read_state
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
@@ -195,9 +195,8 @@ def _published(name: str) -> Path:
         ) from None
     path = Path(get_cache_dir()) / urlparse(url).path.lstrip("/")
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
+            fetch(url, path)
         except OSError as error:
             raise MissingDependencyError(
                 f"the weights of {name} are not on this machine and cannot be fetched: {error}",

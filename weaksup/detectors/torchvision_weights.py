@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
+from weaksup.detectors.fetch import fetch
 from weaksup.detectors.torchvision import NAMELESS, TorchvisionDetector
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
 from weaksup.files import sha256
@@ -287,11 +287,8 @@ def _published_hash(name: str) -> str:
 
 
 def _fetch(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(
-            url, str(path), hash_prefix=_published_hash(path.name), progress=sys.stderr.isatty()
-        )
+        fetch(url, path, hash_prefix=_published_hash(path.name))
     except (OSError, RuntimeError) as error:
         raise MissingDependencyError(
             f"the weights {path.name} are not on this machine and cannot be fetched: {error}",

@@ -52,8 +52,8 @@ def extract_one(
     )
     part = extraction.shards[shard]
     with closing(extract_shard(part, detector, feature_model, threads=workers)) as steps:
-        for number, step in enumerate(steps):
-            if not number:
-                opened()
-            progress(step, len(part.images))
+        before = next(steps)
+        opened()
+        for step in steps:
+            progress(step, len(part.images), step - before)
     return part

@@ -56,7 +56,7 @@ class Dealer:
         plan: what is to be done, from what the models bring.
         shards: into how many it divides the store.
         opened: called once nothing that is in the way has been found.
-        progress: called with the number of images that are done and the number of all.
+        progress: called after each group.
         notify: called with a sentence when a worker has died or none comes.
     """
 
@@ -80,7 +80,8 @@ class Dealer:
         self._starting: set[int] = set()
         self._idle: set[int] = set()
         self._busy: dict[int, _Task] = {}
-        self._bad_starts = 0
+        self._bad_starts = 0  # one after the other
+        self._bad_start = ""  # why the last of them ended
 
     def run(self) -> ExtractionReport:
         """Extract all shards; the same bytes as ``weaksup.extract.extract`` (docs/clusters.md).
@@ -89,7 +90,8 @@ class Dealer:
             UsageError, DataError, MissingDependencyError: what ``extract`` raises, here or in a
                 worker, and if workers differ in what they would write.
             DataError: if workers die on the same images again and again.
-            MissingDependencyError: if workers die again and again before they have begun.
+            MissingDependencyError: if workers die again and again before they have begun, and no
+                other one is left.
         """
         began, noticed = time.monotonic(), False
         while self._unfinished:
@@ -106,9 +108,23 @@ class Dealer:
         return self._extraction.finish(done_before=sum(task.before or 0 for task in self._tasks))
 
     def _recruit(self) -> None:
-        there = len(self._starting) + len(self._idle) + len(self._busy)
-        for _ in range(min(self._crew.size, self._unfinished) - there):
-            self._starting.add(self._crew.start())
+        if self._bad_starts < ATTEMPTS:
+            for _ in range(self._missing()):
+                self._starting.add(self._crew.start())
+        elif not self._there():
+            raise MissingDependencyError(
+                f"{ATTEMPTS} workers, one after the other, ended before they had begun: "
+                f"{self._bad_start}",
+                "every worker needs memory for the models, and every machine the same version "
+                "of weaksup",
+            )
+
+    def _there(self) -> int:
+        return len(self._starting) + len(self._idle) + len(self._busy)
+
+    def _missing(self) -> int:
+        """How many workers more there may be."""
+        return min(self._crew.size, self._unfinished) - self._there()
 
     def _deal(self) -> None:
         now = time.monotonic()
@@ -159,7 +175,9 @@ class Dealer:
         elif done > task.done:
             task.done, task.deaths = done, 0
             total = sum(len(task.shard.images) for task in self._tasks)
-            self._progress(sum(task.done for task in self._tasks), total)
+            finished = sum(task.done for task in self._tasks)
+            before = sum(task.before or 0 for task in self._tasks)
+            self._progress(finished, total, finished - before)
 
     def _open(self) -> None:
         self._opened()
@@ -184,16 +202,10 @@ class Dealer:
         if worker in self._starting:
             self._starting.discard(worker)
             self._bad_starts += 1
-            if self._bad_starts == ATTEMPTS:
-                raise MissingDependencyError(
-                    f"{ATTEMPTS} workers, one after the other, ended before they had begun: "
-                    f"{event.reason}",
-                    "every worker needs memory for the models, and every machine the same version "
-                    "of weaksup",
-                )
+            self._bad_start = event.reason
         task = self._busy.pop(worker, None)
         if task is None:
-            self._notify(f"a worker ended ({event.reason}); another one starts")
+            self._ended(event.reason)
             return
         task.deaths += 1
         task.lost = time.monotonic()
@@ -207,6 +219,17 @@ class Dealer:
             )
         self._notify(f"a worker died ({event.reason}); another one goes on with {name}")
         self._waiting.insert(0, task)
+
+    def _ended(self, reason: str) -> None:
+        """Say what follows, if anything does, where a worker has ended that had no shard."""
+        if self._missing() < 1:
+            return
+        if self._bad_starts < ATTEMPTS:
+            self._notify(f"a worker ended ({reason}); another one starts")
+        elif self._bad_starts == ATTEMPTS and self._there():
+            self._notify(
+                f"{ATTEMPTS} workers ended before they had begun ({reason}); the others go on"
+            )
 
 
 def _next_images(task: _Task) -> str:

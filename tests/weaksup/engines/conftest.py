@@ -70,7 +70,7 @@ def alone(models, extract, contents):
 def deal(photos, tmp_path):
     """Deal the photos, one a group, to a crew."""
 
-    def call(crew, name, *, shards=3, notify=lambda text: None):
+    def call(crew, name, *, shards=3, notify=lambda text: None, progress=lambda *at: None):
         plan = partial(
             plan_extraction,
             list_images([photos]),
@@ -87,7 +87,7 @@ def deal(photos, tmp_path):
                 plan,
                 shards=shards,
                 opened=lambda: None,
-                progress=lambda done, total: None,
+                progress=progress,
                 notify=notify,
             )
             return dealer.run()

@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from weaksup.engines import deal as dealing
-from weaksup.engines.crew import Died
+from weaksup.engines.crew import Died, Finished
 from weaksup.engines.worker import Worker
-from weaksup.errors import UsageError
+from weaksup.errors import MissingDependencyError, UsageError
 from weaksup.store import StoreBusyError
 from weaksup.store.schema import journal_folder
 
@@ -91,6 +91,59 @@ class Locking(Here):
             if self.release and self.refused == 2:
                 self.let_go()
         return events
+
+
+class Badly(Here):
+    """Only its first worker begins, and ends after so many shards, with its machine."""
+
+    def __init__(self, choice, *, shards):
+        super().__init__(choice, choice)
+        self.left = shards
+
+    def start(self):
+        number, self.started = self.started, self.started + 1
+        self.events.append((number, Died("by a test") if number else self.workers[0].prepare()))
+        return number
+
+    def give(self, worker, shard):
+        if not self.left:
+            self.events.append((worker, Died("its machine is gone")))
+            return
+        self.left -= 1
+        super().give(worker, shard)
+
+
+def test_starts_that_fail_leave_the_work_to_the_workers_there_are(models, deal, alone, contents):
+    crew, told = Badly(models, shards=5), []
+    report = deal(crew, "dealt", shards=5, notify=told.append)
+    assert contents(report.store) == alone
+    assert crew.started == 1 + dealing.ATTEMPTS
+    another = "a worker ended (by a test); another one starts"
+    others = "3 workers ended before they had begun (by a test); the others go on"
+    assert told == [another, another, others]
+
+
+def test_starts_that_fail_end_it_once_nobody_is_left(models, deal, tmp_path):
+    with pytest.raises(MissingDependencyError, match="before they had begun: by a test"):
+        deal(Badly(models, shards=2), "dealt")
+    assert (tmp_path / "dealt" / "regions-00001-of-00003.h5").exists()
+
+
+class Waning(Here):
+    """A worker ends as soon as it has nothing to do any more; the other one has the last shard."""
+
+    def wait(self, seconds):
+        events = super().wait(seconds)
+        if [event for _, event in events] == [Finished()] and self.events:
+            self.events.appendleft((events[0][0], Died("by a test")))
+        return events
+
+
+def test_nothing_is_said_of_a_worker_for_which_no_shard_is_left(models, deal, alone, contents):
+    crew, told = Waning(models, models), []
+    report = deal(crew, "dealt", shards=2, notify=told.append)
+    assert contents(report.store) == alone
+    assert (told, crew.started) == ([], 2)
 
 
 def test_the_shard_of_a_dead_worker_is_tried_until_its_lock_is_given_up(

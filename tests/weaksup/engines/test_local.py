@@ -45,7 +45,7 @@ def test_processes_write_what_one_alone_writes(extract, models, contents, alone,
         shards=4,
         processes=2,
         opened=lambda: opened.append(True),
-        progress=lambda done, total: steps.append((done, total)),
+        progress=lambda *at: steps.append(at),
     )
     assert contents(report.store) == alone
     assert len(list((tmp_path / "four").glob("regions-*-of-00004.h5"))) == 4
@@ -53,13 +53,13 @@ def test_processes_write_what_one_alone_writes(extract, models, contents, alone,
     assert (report.images, report.done_before, len(report.unreadable)) == (11, 0, 1)
     assert opened == [True]
     assert steps == sorted(steps)
-    assert steps[-1] == (11, 11)
+    assert steps[-1] == (11, 11, 11)
 
 
 def test_finished_shards_stay_and_that_of_a_killed_worker_is_done_by_another(
     extract, deal, models, contents, alone, tmp_path
 ):
-    def stop(done, total):
+    def stop(done, total, fresh):
         if done == 8:
             raise KeyboardInterrupt
 
@@ -68,11 +68,14 @@ def test_finished_shards_stay_and_that_of_a_killed_worker_is_done_by_another(
     whole = sorted((tmp_path / "store").glob("*.h5"))
     assert [path.name for path in whole] == [f"regions-0000{n}-of-00003.h5" for n in (0, 1)]
     before = [path.stat().st_mtime_ns for path in whole]
-    told = []
+    told, steps = [], []
     crew = KillingOnce(models, processes=2, batch_size=1)
-    report = deal(crew, "store", notify=told.append)
+    report = deal(crew, "store", notify=told.append, progress=lambda *at: steps.append(at))
     assert contents(report.store) == alone
     assert report.done_before == 8
+    # What was done before is no work of this run, whenever a worker finds it.
+    assert all(fresh <= 3 for _, _, fresh in steps)
+    assert steps[-1] == (11, 11, 3)
     assert [path.stat().st_mtime_ns for path in whole] == before
     died = [text for text in told if "died" in text]
     assert len(died) == 1

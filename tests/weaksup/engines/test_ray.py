@@ -87,7 +87,7 @@ def test_a_cluster_writes_what_one_process_writes_though_workers_and_a_node_die(
     node = next(node for node in cluster.worker_nodes)
     gone = []
 
-    def remove(done, total):
+    def remove(done, total, fresh):
         if not gone:
             gone.append(node)
             cluster.remove_node(node, allow_graceful=False)
