@@ -33,6 +33,24 @@ T = TypeVar("T")
 
 INTERRUPTED = 130
 
+# What gloo and NCCL say when another process is gone or answers no more: they have no type for it.
+# NCCL's system errors are those of its sockets.
+_LOST = (
+    "closed by peer",
+    "reset by peer",
+    "broken pipe",
+    "connection refused",
+    "connection was likely closed",
+    "socket closed",
+    "connectfullmesh failed",
+    "no route to host",
+    "timed out",
+    "timeout",
+    "remote process exited",
+    "ncclsystemerror",
+    "communicator was aborted",
+)
+
 
 class LostProcessError(UserError):
     """Another process of the run has ended, or cannot be reached."""
@@ -254,11 +272,20 @@ class _SharedEncoders:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Say in words that another process does not answer."""
+    """Say in words that another process does not answer; other errors stay what they are."""
     try:
         yield
     except RuntimeError as error:
+        if not _lost(error):
+            raise
         raise LostProcessError(
             f"another process of this run has ended: {str(error).splitlines()[0]}",
             "its own message says why; the same command goes on from the last saved state",
         ) from error
+
+
+def _lost(error: RuntimeError) -> bool:
+    if isinstance(error, dist.DistNetworkError):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in _LOST)

@@ -19,9 +19,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from trainer.distributed import ALONE, World, exit_code, together
+from trainer.distributed import ALONE, LostProcessError, World, exit_code, together
 from weaksup.errors import UsageError
 
+# For all to come: they start together, but for what a machine needs to load torch.
+JOINING = timedelta(minutes=10)
 # The others wait while the first validates, or solves a closed form. A process that dies is
 # noticed at once, whatever this is.
 PATIENCE = timedelta(hours=12)
@@ -38,7 +40,7 @@ def join_world() -> Iterator[World]:
 
     Raises:
         UsageError: if the environment is not a launcher's.
-        LostProcessError: if the others cannot be reached.
+        LostProcessError: if the others do not come within ``JOINING``, or cannot be reached.
     """
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1":
@@ -56,16 +58,17 @@ def join_world() -> Iterator[World]:
     # so would its threads: one that lets go of a tensor while the interpreter ends aborts.
     importlib.import_module("torch.distributed.nn")
 
-    with together():
-        store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-            store=store,
-            rank=rank,
-            world_size=count,
-            timeout=PATIENCE,
-        )
+    store, rank, count = _meet()
     try:
+        _await_all(store, rank, count)
+        with together():
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                store=store,
+                rank=rank,
+                world_size=count,
+                timeout=PATIENCE,
+            )
         yield World(rank=rank, size=count)
     except BaseException as error:
         code = _code_of_first(store, rank, error)
@@ -74,7 +77,43 @@ def join_world() -> Iterator[World]:
             raise SystemExit(code) from error
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _meet() -> tuple[Any, int, int]:
+    """The store in which all meet, this process's rank, and how many there are to be."""
+    try:
+        store, rank, count = next(rendezvous("env://", timeout=JOINING))
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        raise _not_met(str(error).splitlines()[0]) from error
+    return store, rank, count
+
+
+def _await_all(store: Any, rank: int, count: int) -> None:
+    """Wait until every rank is there."""
+    names = [f"weaksup/here/{other}" for other in range(count)]
+    with together():
+        store.set(names[rank], "")
+        try:
+            store.wait(names, JOINING)
+        except dist.DistStoreError as error:
+            absent = [str(other) for other in range(count) if not store.check([names[other]])]
+            minutes = JOINING.total_seconds() / 60
+            raise _not_met(
+                f"after {minutes:g} minutes, rank {', '.join(absent)} of {count} is missing"
+            ) from error
+        # What torch keeps there while it trains is waited for as long as any answer.
+        store.set_timeout(PATIENCE)
+
+
+def _not_met(why: str) -> LostProcessError:
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    return LostProcessError(
+        f"the processes of this run have not met at {place}: {why}",
+        "look whether each machine has started its processes, with ranks of their own, and "
+        f"whether all of them reach {place}",
+    )
 
 
 def _abort() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from trainer.build import Sizes, build_model, build_objective
 from trainer.data import BatchDataset, Teacher
-from trainer.distributed import ALONE
+from trainer.distributed import ALONE, LostProcessError, together
 from trainer.encoders import Encoded
 from trainer.launch import join_world
 from trainer.logging import JsonlLogger
@@ -99,6 +100,12 @@ def test_gradients_are_added(processes):
     for value in values[:2]:
         assert torch.equal(value.grad, torch.full_like(value, 1.5))
     assert values[2].grad is None
+
+
+def test_an_error_that_is_of_no_other_process_stays_what_it_is(processes):
+    with pytest.raises(RuntimeError, match="invalid tensor size") as caught, together():
+        dist.all_gather([torch.zeros(3), torch.zeros(3)], torch.zeros(2))
+    assert not isinstance(caught.value, LostProcessError)
 
 
 def test_what_the_first_has_is_everywhere(processes):

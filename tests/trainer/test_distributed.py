@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from trainer import launch
 from trainer.device import make_accelerator
-from trainer.distributed import ALONE, World
+from trainer.distributed import ALONE, LostProcessError, World, together
 from trainer.launch import join_world
 from weaksup.errors import UsageError
 
@@ -45,6 +49,58 @@ def test_an_environment_that_no_launcher_has_made_is_refused(monkeypatch, size, 
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match=expected), join_world():
         pass
+
+
+@pytest.fixture
+def expected_two(monkeypatch):
+    """The only process of two, in a launcher's environment; it does not wait long. Its port."""
+    free = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setattr(launch, "JOINING", timedelta(seconds=2))
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", str(free.port))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield free.port
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_a_rank_that_does_not_come_is_named(expected_two):
+    with pytest.raises(LostProcessError) as caught, join_world():
+        pass
+    where = f"127.0.0.1:{expected_two}"
+    assert caught.value.message.startswith(f"the processes of this run have not met at {where}: ")
+    assert caught.value.message.endswith(" minutes, rank 0 of 2 is missing")
+    assert f"reach {where}" in caught.value.hint
+    assert not dist.is_initialized()
+
+
+def test_a_meeting_place_to_which_nobody_comes(expected_two, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with pytest.raises(LostProcessError, match=r"have not met at .*1/2 clients"), join_world():
+        pass
+
+
+def free_port():
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False).port
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:5"), True),
+        (RuntimeError("Read error [::1]:5: Connection reset by peer"), True),
+        (RuntimeError("Timed out waiting 1000ms for recv operation to complete"), True),
+        (dist.DistNetworkError("Failed to recv, got 0 bytes."), True),
+        (dist.DistBackendError("NCCL error in: x.hpp:1, remote process exited or there was"), True),
+        (dist.DistBackendError("NCCL error in: x.hpp:1, unhandled cuda error"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"), False),
+    ],
+)
+def test_only_what_is_said_of_others_is_a_lost_process(error, lost):
+    with pytest.raises(LostProcessError if lost else type(error)) as caught, together():
+        raise error
+    assert isinstance(caught.value, LostProcessError) == lost
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
