@@ -17,7 +17,7 @@ from trainer.encoders import Encoded
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
 from trainer.models.tf_idf import TfIdf
-from trainer.models.view import View, covariances
+from trainer.models.view import CentredSparseView, View, covariances
 from trainer.pooling import masked_max, masked_mean
 from trainer.text import TokenBatch
 from weaksup.errors import DataError
@@ -167,7 +167,7 @@ class CCA(EmbeddingModel):
         images = View(len(pooled), pooled.shape[1], lambda rows: self._scale(pooled[rows]).double())
         _check_varied(images, "images")
         axes = principal_axes(images, size=self.image_components)
-        return axes, torch.cat([block @ axes for block in images.blocks()])
+        return axes, torch.cat(list(images.along(axes).blocks()))
 
     def _text_components(self, tokens: TokenBatch, columns: Tensor | None) -> tuple[Tensor, View]:
         """Axes (W, q) and a view of the (C, q) float64 components of all captions along them."""
@@ -177,13 +177,11 @@ class CCA(EmbeddingModel):
             weights: Tensor = self.tf_idf(TokenBatch(tokens.ids[rows], tokens.lengths[rows]))
             return weights.double()
 
-        count, width = len(tokens.ids), len(self.text_mean)
-        mean = View(count, width, weighed).mean()
-        texts = View(count, width, lambda rows: weighed(rows) - mean)
+        texts = CentredSparseView.from_raw(len(tokens.ids), len(self.text_mean), weighed)
         _check_varied(texts, "captions")
         axes = principal_axes(texts, size=self.text_components)
-        self.text_mean.copy_(mean)
-        return axes, View(count, axes.shape[1], lambda rows: texts.rows(rows) @ axes)
+        self.text_mean.copy_(texts.centre)
+        return axes, texts.along(axes)
 
     def encode_images(self, regions: RegionInputs) -> Encoded:
         pooled = self._scale(self.pool(regions)) @ self.image_map

@@ -53,6 +53,45 @@ class View:
             total.addmm_(exact.T, exact)
         return total
 
+    def along(self, axes: Tensor) -> View:
+        """The components of all rows along axes, (P, Q)."""
+        return View(self.count, axes.shape[1], lambda rows: self.rows(rows) @ axes)
+
+
+@dataclass(frozen=True)
+class CentredSparseView(View):
+    """Rows of which nearly all is zero, less their mean. Its products pass over the zeros.
+
+    Attributes:
+        raw: a part of 0..N-1 -> (n, P) float64 with the zeros, before the mean is taken off.
+        centre: (P,) float64.
+    """
+
+    raw: Callable[[slice], Tensor]
+    centre: Tensor
+
+    @classmethod
+    def from_raw(cls, count: int, width: int, raw: Callable[[slice], Tensor]) -> CentredSparseView:
+        centre = View(count, width, raw).mean()
+        return cls(count, width, lambda rows: raw(rows) - centre, raw, centre)
+
+    def gram(self) -> Tensor:
+        """See ``View``."""
+        total = torch.outer(self.centre, self.centre * -self.count)
+        for block in View(self.count, self.width, self.raw).blocks():
+            total.addmm_(block.T.to_sparse(), block)
+        return total
+
+    def along(self, axes: Tensor) -> View:
+        """See ``View``."""
+        centre = self.centre @ axes
+
+        def rows(part: slice) -> Tensor:
+            along: Tensor = torch.sparse.mm(self.raw(part).to_sparse(), axes)
+            return along - centre
+
+        return View(self.count, axes.shape[1], rows)
+
 
 def covariances(first: View, second: View) -> tuple[Tensor, Tensor, Tensor]:
     """Of two centred views of the same N rows, in one pass.

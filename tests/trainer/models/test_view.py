@@ -8,7 +8,7 @@ import torch
 from trainer.models import tf_idf, view
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
-from trainer.models.view import View, covariances
+from trainer.models.view import CentredSparseView, View, covariances
 from trainer.text import pad
 
 WORDS, IMAGES = 12, 40
@@ -47,6 +47,16 @@ def test_no_more_rows_than_a_block_are_asked_for(block):
     View(20, 3, rows).gram()
     assert sum(asked) == 20
     assert max(asked) == min(block, 20)
+
+
+def test_products_of_rows_with_zeros_are_those_of_all_columns(block):
+    values = random(20, 6) * (random(20, 6, seed=1) > 1)
+    assert 0 < (values != 0).sum() < 40
+    sparse = CentredSparseView.from_raw(20, 6, lambda rows: values[rows])
+    centred, axes = values - values.mean(0), random(6, 2, seed=2)
+    torch.testing.assert_close(torch.cat(list(sparse.blocks())), centred)
+    torch.testing.assert_close(sparse.gram(), centred.T @ centred)
+    torch.testing.assert_close(torch.cat(list(sparse.along(axes).blocks())), centred @ axes)
 
 
 def captions():
