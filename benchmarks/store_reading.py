@@ -1,6 +1,6 @@
-"""How fast random batches come out of a region store, against the two obvious alternatives.
+"""How fast random batches come out of a region store, against other ways to keep features.
 
-    python benchmarks/store_reading.py --images 4000
+    python -m benchmarks.store_reading --images 4000
 
 A round reads the same random batches with every reader, one after another in a new order each
 time, so that a noisy machine is noisy for all of them. Reported: the median over all batches.
@@ -12,16 +12,23 @@ is measured is the reader, not the disk.
   the whole batch and one slice for each image.
 - h5py, automatic chunks: the features alone, ``create_dataset(chunks=True)``, one slice for each
   image, in rising order.
+- npz, compressed: a file an image with features and boxes as bottom-up-attention.pytorch writes
+  it, ``np.savez_compressed`` of float32.
+- npz, plain: the same by ``np.savez``, features as float16.
+- LMDB, where it is installed: a value an image under its id, the bytes of the float16 features and
+  of the boxes behind them; one read transaction a batch, values are copied out of the map.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -35,6 +42,7 @@ from weaksup.types import STATUS_OK, Provenance, Regions
 # Nothing here waits for a disk: on a machine that does other work too, CPU time says what the wall
 # would say on an idle one.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+HAS_LMDB = importlib.util.find_spec("lmdb") is not None
 
 Reader = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float16]]
 
@@ -59,12 +67,17 @@ def random_items(
         )
 
 
+def name_of(image: int) -> str:
+    return f"{image:06d}.jpg"
+
+
 def write_files(folder: Path, *, images: int, regions: int, feature_size: int) -> None:
-    """``regions.h5`` (the store), ``features.raw`` and ``chunked.h5`` (the same features)."""
+    """``regions.h5`` (the store), and the same features in ``features.raw``, ``chunked.h5``, the
+    folders ``plain`` and ``compressed`` of npz files, and ``lmdb``."""
     path = write_store(
         folder / "regions.h5",
         random_items(images, regions=regions, feature_size=feature_size),
-        ids=[f"{number:06d}.jpg" for number in range(images)],
+        ids=[name_of(number) for number in range(images)],
         feature_size=feature_size,
         attribute_slots=3,
         objects=[f"object {number}" for number in range(80)],
@@ -72,14 +85,43 @@ def write_files(folder: Path, *, images: int, regions: int, feature_size: int) -
         provenance=Provenance("benchmark", "", {}),
     )
     shape = (images * regions, feature_size)
+    raw = np.memmap(folder / "features.raw", np.float16, "w+", shape=shape)
     with h5py.File(path, "r") as store, h5py.File(folder / "chunked.h5", "w") as chunked:
         source = store["region/feature"]
         copy = chunked.create_dataset("feature", shape, np.float16, chunks=True)
-        raw = np.memmap(folder / "features.raw", np.float16, "w+", shape=shape)
         step = 64 * regions
         for start in range(0, len(source), step):
             raw[start : start + step] = copy[start : start + step] = source[start : start + step]
         raw.flush()
+    features = raw.reshape(images, regions, feature_size)
+    boxes = [open_store(path).regions(image).boxes for image in range(images)]
+    write_npz(folder, features, boxes)
+    if HAS_LMDB:
+        write_lmdb(folder / "lmdb", features, boxes)
+
+
+def write_npz(folder: Path, features: npt.NDArray[np.float16], boxes: list[Any]) -> None:
+    """Both folders of npz files."""
+    for name in ("plain", "compressed"):
+        (folder / name).mkdir()
+    for image, (rows, corners) in enumerate(zip(features, boxes, strict=True)):
+        rest = {"bbox": corners, "num_bbox": len(corners), "image_h": 480, "image_w": 640}
+        np.savez(folder / "plain" / f"{name_of(image)}.npz", x=rows, **rest)
+        full = rows.astype(np.float32)
+        np.savez_compressed(folder / "compressed" / f"{name_of(image)}.npz", x=full, **rest)
+
+
+def write_lmdb(path: Path, features: npt.NDArray[np.float16], boxes: list[Any]) -> None:
+    import lmdb
+
+    # The map is as large as the file may become.
+    with (
+        lmdb.open(str(path), map_size=2 * features.nbytes + (64 << 20)) as database,
+        database.begin(write=True) as transaction,
+    ):
+        for image, (rows, corners) in enumerate(zip(features, boxes, strict=True)):
+            value = rows.tobytes() + corners.tobytes()
+            transaction.put(name_of(image).encode(), value)
 
 
 def readers(folder: Path, *, images: int, regions: int, feature_size: int) -> dict[str, Reader]:
@@ -105,12 +147,49 @@ def readers(folder: Path, *, images: int, regions: int, feature_size: int) -> di
             batch[place] = chunked[start : start + regions]
         return batch
 
-    return {
+    found: dict[str, Reader] = {
         "store": lambda indices: store.gather(indices).features,
         "memory map, fancy": fancy,
         "memory map, slices": slices,
         "h5py, automatic chunks": chunks,
+        "npz, compressed": npz_reader(folder / "compressed", regions, feature_size),
+        "npz, plain": npz_reader(folder / "plain", regions, feature_size),
     }
+    if HAS_LMDB:
+        found["LMDB"] = lmdb_reader(folder / "lmdb", regions, feature_size)
+    return found
+
+
+def npz_reader(folder: Path, regions: int, feature_size: int) -> Reader:
+    def read(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        batch = np.empty((len(indices), regions, feature_size), np.float16)
+        boxes = np.empty((len(indices), regions, 4), np.float32)
+        for place, image in enumerate(indices.tolist()):
+            with np.load(folder / f"{name_of(image)}.npz") as file:
+                batch[place], boxes[place] = file["x"], file["bbox"]
+        return batch
+
+    return read
+
+
+def lmdb_reader(path: Path, regions: int, feature_size: int) -> Reader:
+    import lmdb
+
+    # As training reads it: random places, so that reading ahead would only cost.
+    database = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
+    count = regions * feature_size
+
+    def read(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        batch = np.empty((len(indices), count), np.float16)
+        boxes = np.empty((len(indices), regions * 4), np.float32)
+        with database.begin(buffers=True) as transaction:
+            for place, image in enumerate(indices.tolist()):
+                value = transaction.get(name_of(image).encode())
+                batch[place] = np.frombuffer(value, np.float16, count)
+                boxes[place] = np.frombuffer(value, np.float32, offset=2 * count)
+        return batch.reshape(-1, regions, feature_size)
+
+    return read
 
 
 def measure(
@@ -192,6 +271,8 @@ def main() -> None:
         f"store / h5py: {medians['store'] / medians['h5py, automatic chunks']:.1f} "
         "(target 5 or more)"
     )
+    if not HAS_LMDB:
+        print("LMDB is not installed, and was left out: pip install lmdb")
 
 
 if __name__ == "__main__":
