@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from weaksup.drawing import INK, MAT, MUTED, PAPER, Font, fitted, font, wrapped
 from weaksup.images import UnreadableImage, decode
+from weaksup.wording import decimals
 
 COLUMNS = 5
 THUMB = 240
@@ -73,7 +74,7 @@ def draw_contact_sheet(cells: Sequence[Cell], *, title: str) -> Image.Image:
             sheet.paste(picture, corner)
         draw.text((x, y + THUMB + 8), f"{place + 1}", font=font(TEXT), fill=INK)
         score = (x + THUMB, y + THUMB + 8)
-        draw.text(score, f"{cell.score:.3f}", font=font(TEXT), fill=INK, anchor="ra")
+        draw.text(score, decimals(cell.score, 3), font=font(TEXT), fill=INK, anchor="ra")
         name = _shortened(cell.name, letters=font(TEXT), width=THUMB)
         draw.text((x, y + THUMB + 30), name, font=font(TEXT), fill=MUTED)
     return sheet

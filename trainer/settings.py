@@ -170,14 +170,17 @@ def combine(schema: type[S], layers: Sequence[Layer]) -> S:
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     problems: list[str] = []
+    hint = "give other values with --set KEY=VALUE or in the file that --config names"
     for layer in layers:
         for key, value in _flatten(layer.values, known):
             if key in known:
                 merged[key] = value
                 sources[key] = layer.source
             else:
-                problems.append(f"{_given(key, value, layer.source)}: {_unknown(key, known)}")
-    unknown = bool(problems)
+                meant = _meant(key, known)
+                problems.append(f"{_given(key, value, layer.source)}: {meant or 'unknown'}")
+                # What is like nothing needs to be told what there is.
+                hint = hint if meant else _listing(known)
     try:
         # Through JSON, because there strict still takes a list for a tuple.
         result = schema.model_validate_json(json.dumps(_nested(merged), default=str))
@@ -185,12 +188,7 @@ def combine(schema: type[S], layers: Sequence[Layer]) -> S:
         problems += [_problem(item, known, sources) for item in error.errors()]
     if not problems:
         return result
-    raise SettingsError(
-        problems,
-        f"the settings are {', '.join(known)}"
-        if unknown
-        else "give other values with --set KEY=VALUE or in the file that --config names",
-    )
+    raise SettingsError(problems, hint)
 
 
 def _fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -246,7 +244,19 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _unknown(key: str, known: Mapping[str, FieldInfo]) -> str:
+def _listing(known: Mapping[str, FieldInfo]) -> str:
+    """All settings, those of a section in one."""
+    names = dict.fromkeys(
+        f"{section}.NAME" if section else leaf
+        for section, _, leaf in (key.rpartition(".") for key in known)
+    )
+    return (
+        f"the settings are {', '.join(names)}; docs/configuration.md of the project describes each"
+    )
+
+
+def _meant(key: str, known: Mapping[str, FieldInfo]) -> str:
+    """What an unknown key is, or may have meant; empty if it is like nothing."""
     if any(name.startswith(f"{key}.") for name in known):
         return f"a section, not a setting: its settings are {key}.NAME"
     same_leaf = [name for name in known if _leaf(name) == _leaf(key)]
@@ -258,7 +268,7 @@ def _unknown(key: str, known: Mapping[str, FieldInfo]) -> str:
         or get_close_matches(key, known, n=1, cutoff=0.7)
         or [by_leaf[leaf] for leaf in get_close_matches(_leaf(key), by_leaf, n=1, cutoff=0.5)]
     )
-    return f"unknown; did you mean '{near[0]}'?" if near else "unknown"
+    return f"unknown; did you mean '{near[0]}'?" if near else ""
 
 
 def _problem(

@@ -21,11 +21,18 @@ from pathlib import Path
 import numpy as np
 
 from weaksup.analyser import ATTRIBUTE_SLOTS, Analyser, Traits, quiet_pictures
-from weaksup.concepts import OBJECT, Vocabulary, build_vocabulary, read_concepts, write_concepts
+from weaksup.concepts import (
+    OBJECT,
+    Vocabulary,
+    build_vocabulary,
+    holds_concepts_of,
+    refuse_another_stores,
+    write_concepts_of,
+)
 from weaksup.concepts.wordnet import find_wordnet
 from weaksup.concepts.words import class_names, class_words, object_words
 from weaksup.detectors.base import Detector, FeatureModel
-from weaksup.errors import DataError, UsageError
+from weaksup.errors import UsageError
 from weaksup.processes import processors
 from weaksup.store import (
     Overwriting,
@@ -106,19 +113,21 @@ def extract(
         detector: gives boxes and labels, and the region features if there is no feature model.
         feature_model: pools the region features in place of the detector.
         out: the store; a file, or with ``shards`` over 1 a folder.
-        concepts: the concept file to write.
+        concepts: the concept file to write; it may hold no words of another store.
         concept_list: the user's own concepts; labels that it does not name are left out.
         shards: files to cut the store into.
         batch_size: images that are detected and committed together.
         workers: threads; by default one more than processors that this process may use, for one
             of them is always waiting for the interpreter.
-        overwrite: replace a store that is there, also one in another number of shards.
+        overwrite: replace a store that is there, also one in another number of shards, and a
+            concept file that is another store's.
         opened: called once nothing that is in the way has been found, before the first image is
             read.
         progress: called after each group.
 
     Raises:
-        UsageError: if a store is there that was made otherwise, or in another number of shards.
+        UsageError: if a store is there that was made otherwise, or in another number of shards;
+            if the concept file is another store's.
         DataError: if the concept list is bad, or the disk is full.
     """
     extraction = plan_extraction(
@@ -196,6 +205,9 @@ class Extraction:
         """
         if len(self.shards) > 1:
             finish_shards(self.out, len(self.shards))
+        if not self.shards[0].overwrite:
+            # Again: another extraction may have ended in this folder meanwhile.
+            refuse_another_stores(self.concepts, self.out)
         return _report(self.out, self.concepts, self.vocabulary, done_before=done_before)
 
 
@@ -215,6 +227,8 @@ def plan_extraction(
     Args:
         traits: of the models that will be used.
     """
+    if not overwrite:
+        refuse_another_stores(concepts, out)
     vocabulary = build_vocabulary(traits.objects, traits.attributes, user_list=concept_list)
     wordnet = find_wordnet()
 
@@ -331,8 +345,9 @@ def _report(
         objects=_count(store.region_objects[named], len(vocabulary.objects)),
         attributes=_count(store.region_attributes[named], len(vocabulary.attributes)),
     )
-    if not _is_whole(concepts):
-        write_concepts(concepts, counted)
+    # One that is there may hold counts of captions, too.
+    if not holds_concepts_of(concepts, out):
+        write_concepts_of(concepts, counted, store=out)
     ranking = sorted(
         ((c.kind, c.name, c.regions) for c in counted.concepts if c.regions),
         key=lambda entry: (-entry[2], entry[1]),
@@ -350,15 +365,6 @@ def _report(
         notes=vocabulary.notes,
         wordnet=vocabulary.sources["wordnet"] is not None,
     )
-
-
-def _is_whole(concepts: Path) -> bool:
-    """Whether the file is there and can be read: then it may hold counts of captions, too."""
-    try:
-        read_concepts(concepts)
-    except DataError:
-        return False
-    return True
 
 
 def _without_regions(store: RegionStore) -> int:

@@ -1,4 +1,4 @@
-"""Numbers in messages: with the noun that goes with them, and rounded so that they add up."""
+"""Numbers in messages: with the noun that goes with them, and rounded as they are shown."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ def counted(number: int, one: str, many: str | None = None) -> str:
         many: of all other numbers; ``one`` and an s by default.
     """
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def decimals(value: float, digits: int) -> str:
+    """A number with so many digits after the point; what rounds to zero has no sign.
+
+    Args:
+        value: any.
+        digits: at least 1.
+    """
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def rounded_together(values: Sequence[float], *, digits: int) -> list[float]:

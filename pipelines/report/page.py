@@ -15,10 +15,23 @@ from pipelines.report.thumbnails import Thumbnails
 from trainer.history import History
 from trainer.queries import Extremes, Query
 from weaksup import __version__
-from weaksup.wording import counted
+from weaksup.wording import counted, decimals
 
 TEMPLATE = "report.html.j2"
 RECALLS = ("R@1", "R@5", "R@10")
+# What each loss asks for; docs/method.md has the equations.
+LOSSES = {
+    "total": "The sum that training lowers, each term with its weight.",
+    "gold": "Annotated images and their captions shall find one another.",
+    "weak": "Un-annotated images and the words that the detector found in them shall find one "
+    "another.",
+    "pseudo": "Images, annotated or not, shall be as like the captions as a linear model, fitted "
+    "before, holds them to be.",
+    "adversarial_visual": "Discriminators tell annotated from un-annotated images; the network "
+    "shall leave them no difference to see.",
+    "adversarial_textual": "Discriminators tell captions from the detector's words; the network "
+    "shall leave them no difference to see.",
+}
 
 
 def render(report: Report, *, folders: Sequence[Path]) -> str:
@@ -36,6 +49,7 @@ def render(report: Report, *, folders: Sequence[Path]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["counted"] = counted
+    environment.globals["decimals"] = decimals
     thumbnails = Thumbnails(folders)
     evaluated = report.evaluated
     content = {
@@ -110,10 +124,13 @@ def _charts(history: History) -> list[dict[str, Any]]:
         name for event in history.steps for name in event.values if name.startswith("loss/")
     )
     for name in sorted(names, key=lambda name: name != "loss/total"):
-        short = name.removeprefix("loss/").replace("_", ", ")
-        title = "Loss, all terms" if name == "loss/total" else f"Loss: {short}"
+        term = name.removeprefix("loss/")
+        short = term.replace("_", ", ")
+        title = "Loss, all terms" if term == "total" else f"Loss: {short}"
         line = Line(short, *history.series(name))
-        add(title, "", line_chart([line], title=f"{title}, by step", x_label="step"))
+        # An objective of one's own has terms that only its author can explain.
+        chart = line_chart([line], title=f"{title}, by step", x_label="step")
+        add(title, LOSSES.get(term, ""), chart)
     return charts
 
 

@@ -14,6 +14,11 @@ function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+// What rounds to zero has no sign.
+function decimals(value, digits) {
+  return (Number(value.toFixed(digits)) + 0).toFixed(digits);
+}
+
 function say(text, wrong = false) {
   $("status").textContent = text;
   $("status").classList.toggle("wrong", wrong);
@@ -55,7 +60,7 @@ function show(found, { picture, name }) {
     });
     const label = make("span", {},
       make("span", { className: "id", textContent: hit.image, title: hit.image }),
-      make("span", { textContent: hit.score.toFixed(3) }));
+      make("span", { textContent: decimals(hit.score, 3) }));
     const card = make("button", { className: "card", type: "button" }, image, label);
     card.addEventListener("click", () => open(hit));
     return make("li", {}, card);
@@ -119,7 +124,7 @@ function regions(seen) {
     meter.setAttribute("aria-hidden", "true");
     const row = make("tr", {}, cell,
       make("td", { className: "number" }, meter, `${(region.weight * 100).toFixed(1)} %`),
-      make("td", { className: "number", textContent: region.fit === null ? "–" : region.fit.toFixed(2) }));
+      make("td", { className: "number", textContent: region.fit === null ? "–" : decimals(region.fit, 2) }));
     const mark = () => {
       for (const other of $("boxes").children) { other.hidden = true; other.classList.remove("on"); }
       for (const other of $("regions").children) other.classList.remove("on");

@@ -175,6 +175,10 @@ def test_the_page_loads_nothing_from_elsewhere_and_names_everything(client):
     page = client.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
+    # Before anything is asked it says both ways to ask.
+    assert re.search(
+        r'<p id="status"[^>]*>Type a sentence.* drop, paste or choose a picture', page.text
+    )
     text = html.unescape(page.text)
     for name in ("page.html", "page.css", "page.js"):
         assert not re.findall(r"https?:|//[a-z]+\.|@import|url\(", (PAGE / name).read_text())

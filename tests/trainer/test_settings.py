@@ -99,7 +99,14 @@ def test_everything_that_is_wrong_is_reported_at_once():
         "inner.width = 9 (source 1): expected an integer, at least 1, at most 8",
         "inner.shared = 1 (source 0): expected a number, above 0, below 1",
     ]
-    assert hint.startswith("the settings are kind, flag, rate, inner.width")
+    # 'zzz' is like nothing.
+    assert hint.startswith("the settings are kind, flag, rate, inner.NAME, other.NAME; docs/")
+
+
+def test_what_was_meant_needs_no_list_of_all_settings():
+    _, lines, hint = problems({"rte": 1.0})
+    assert lines == ["rte = 1.0 (source 0): unknown; did you mean 'rate'?"]
+    assert "the settings are" not in hint
 
 
 def test_one_wrong_value_needs_no_list_of_all_settings():

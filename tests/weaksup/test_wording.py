@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weaksup.wording import counted, rounded_together
+from weaksup.wording import counted, decimals, rounded_together
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,14 @@ from weaksup.wording import counted, rounded_together
 )
 def test_the_noun_goes_with_its_number(arguments, text):
     assert counted(*arguments) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.004, "0.00"), (-0.0, "0.00"), (-0.006, "-0.01"), (2 / 3, "0.67"), (12, "12.00")],
+)
+def test_zero_has_no_sign(value, text):
+    assert decimals(value, 2) == text
 
 
 def test_thirds_sum_to_one():

@@ -10,6 +10,7 @@ import importlib
 import keyword
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable
@@ -109,6 +110,8 @@ def _run(words: list[str], *, debug: bool) -> int:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             # Of processes that a launcher has started here, one says it.
             return error.exit_code
+        if isinstance(error, click.NoSuchOption) and error.ctx.command is weaksup:  # type: ignore[union-attr]
+            return _fail(error.format_message(), _after_command(error, words), error.exit_code)
         usage = isinstance(error, click.UsageError) and error.ctx is not None
         hint = f"see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
         return _fail(error.format_message(), f"{_nearest(error)} {hint}".strip(), error.exit_code)
@@ -143,6 +146,20 @@ def _run(words: list[str], *, debug: bool) -> int:
             1,
         )
     return result if isinstance(result, int) else 0
+
+
+def _after_command(error: click.NoSuchOption, words: list[str]) -> str:
+    """Where an option belongs that stands before the command, with the line that has it there."""
+    for place, name in enumerate(words):
+        command = weaksup.get_command(click.Context(weaksup), name) if name in COMMANDS else None
+        if command is None:
+            continue
+        known = {option for each in command.params for option in each.opts}
+        before = [word.partition("=")[0] for word in words[:place] if word.startswith("-")]
+        if all(option in known for option in before):
+            line = shlex.join(["weaksup", name, *words[:place], *words[place + 1 :]])
+            return f"{error.option_name} belongs after the command: {line}"
+    return "options belong after the command; see `weaksup --help` and `weaksup COMMAND --help`"
 
 
 def _nearest(error: click.ClickException) -> str:

@@ -23,7 +23,7 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.process import terminated_is_interrupted
-from weaksup.concepts import WORDNET_NOTICE
+from weaksup.concepts import WORDNET_NOTICE, refuse_another_stores
 from weaksup.corpora import detect_format
 from weaksup.detectors.build import (
     AUTO,
@@ -208,8 +208,9 @@ def command(
 ) -> None:
     """Detect regions and concepts in a folder of images.
 
-    Writes the region store and, beside it, concepts.json. Interrupted, it goes on from there when
-    it is called again; a store that is finished already is left as it is.
+    Writes the region store and, beside it, concepts.json: each store needs a folder of its own.
+    Interrupted, it goes on from there when it is called again; a store that is finished already is
+    left as it is.
 
     \b
     Examples:
@@ -255,8 +256,10 @@ def command(
             "name one with --images DIR",
         )
     store = out or workspace.own_regions
+    concepts = store.with_name("concepts.json")
     if not overwrite:
         _check_detector(store, detector)
+        refuse_another_stores(concepts, store)
     if concept_list is not None:
         options = replace(options, concepts=_things(concept_list))
     models = ModelChoice(
@@ -273,7 +276,7 @@ def command(
         models,
         remember=lambda: workspace.remember(images=folders, captions=captions),
         out=store,
-        concepts=store.with_name("concepts.json"),
+        concepts=concepts,
         concept_list=concept_list,
         shards=shards,
         batch_size=batch_size,
@@ -310,6 +313,8 @@ def command(
         stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     _show(report, seconds, stdout())
     written = f"written: {report.store} and {report.concepts}"
+    if report.store.parent == Path():  # bare names do not say where they are
+        written += f" in {Path.cwd()}"
     following = in_workspace("next: weaksup subsample --ratio 0.2", workspace_folder)
     if unreadable:
         unreadable.insert(0, f"unreadable images: {len(report.unreadable):,}")

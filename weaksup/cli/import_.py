@@ -17,7 +17,6 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.process import terminated_is_interrupted
-from weaksup.errors import UsageError
 from weaksup.files import write_atomically
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
@@ -68,13 +67,21 @@ def command(
       weaksup import f30k_precomp
       weaksup import features_npz --images photos --out butd.h5
     """
+    from weaksup.concepts import (
+        build_vocabulary,
+        holds_concepts_of,
+        refuse_another_stores,
+        write_concepts_of,
+    )
     from weaksup.images import list_images
     from weaksup.store.convert.importing import import_regions, recognise
 
     workspace = Workspace.open(workspace_folder)
     store = out or workspace.own_regions
     recognise(source)  # before what is in the way of something that is no features at all
-    _check_concepts(store.with_name("concepts.json"), overwrite=overwrite)
+    concepts = store.with_name("concepts.json")
+    if not overwrite:
+        refuse_another_stores(concepts, store)
     images = [name for name, _ in list_images(image_folders)] if image_folders else None
     notices = stderr()
     with progress(notices) as bar:
@@ -86,9 +93,9 @@ def command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    concepts = store.with_name("concepts.json")
-    if overwrite or not concepts.exists():  # else it holds what `subsample` has added since
-        _write_concepts(concepts)
+    if overwrite or not holds_concepts_of(concepts, store):  # else with what `subsample` added
+        # Without words: `subsample` adds those of the kept captions.
+        write_concepts_of(concepts, build_vocabulary((), ()), store=store)
     workspace.remember(images=image_folders or None, captions=report.captions, regions=report.store)
     for note in report.notes:
         notices.print(f"note: {note}", markup=False)
@@ -102,31 +109,6 @@ def command(
         in_workspace("next: weaksup subsample --ratio 0.2", workspace_folder),
     ):
         console.print(line, markup=False, highlight=False)
-
-
-def _check_concepts(path: Path, *, overwrite: bool) -> None:
-    """Refuse to take the place of another store's vocabulary.
-
-    Raises:
-        UsageError: if the file holds words of a detector or of a list.
-    """
-    from weaksup.concepts import read_concepts
-    from weaksup.concepts.model import FROM_CAPTIONS
-
-    if not path.exists() or overwrite:
-        return
-    if any(concept.origin != FROM_CAPTIONS for concept in read_concepts(path).concepts):
-        raise UsageError(
-            f"{path} is the vocabulary of another store",
-            "--overwrite replaces it, --out writes to another folder",
-        )
-
-
-def _write_concepts(path: Path) -> None:
-    """A vocabulary without words, to which ``subsample`` adds those of the kept captions."""
-    from weaksup.concepts import build_vocabulary, write_concepts
-
-    write_concepts(path, build_vocabulary((), ()))
 
 
 def _missing_lines(report: ImportReport, path: Path) -> list[str]:

@@ -27,7 +27,7 @@ from weaksup.cli.options import (
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.images import locate_image
-from weaksup.wording import counted
+from weaksup.wording import counted, decimals
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _show(out: Console, query: str, hits: Sequence[Hit], captions: Sequence[Capt
             table.add_column(name, justify="right")
         table.add_column("image", overflow="fold")
         for place, hit in enumerate(hits, 1):
-            table.add_row(str(place), f"{hit.score:.3f}", Text(hit.image))
+            table.add_row(str(place), decimals(hit.score, 3), Text(hit.image))
         out.print(table)
     if captions:
         title = Text("captions" if hits else query, style="table.title")
@@ -254,7 +254,7 @@ def _show(out: Console, query: str, hits: Sequence[Hit], captions: Sequence[Capt
             table.add_column(name, justify="right")
         table.add_column("caption", overflow="fold")
         for place, found in enumerate(captions, 1):
-            table.add_row(str(place), f"{found.score:.3f}", Text(found.caption))
+            table.add_row(str(place), decimals(found.score, 3), Text(found.caption))
         out.print(table)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from weaksup.cli.options import stderr
 from weaksup.errors import DataError, UsageError, nearest_name
-from weaksup.wording import counted, rounded_together
+from weaksup.wording import counted, decimals, rounded_together
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _weighed(
     added = rounded_together([part.share * part.cosine for part in parts], digits=3)
     return Weighed(
         sentence=text,
-        summary=f"run {run.folder.name} ({run.model_name}): similarity {sum(added):.3f}",
+        summary=f"run {run.folder.name} ({run.model_name}): similarity {decimals(sum(added), 3)}",
         boxes=store.gather([index]).boxes[0][:count],
         names=tuple(names),
         regions=explanation.regions,
@@ -214,9 +214,9 @@ def _parts(weighed: Weighed) -> Table:
     for name in ("share", "cosine"):
         table.add_column(name, justify="right")
     total = sum(adds for *_, adds in weighed.parts)
-    table.add_column("share x cosine", justify="right", footer=f"{total:.3f}")
+    table.add_column("share x cosine", justify="right", footer=decimals(total, 3))
     for name, share, cosine, adds in weighed.parts:
-        table.add_row(name, f"{share:.3f}", f"{cosine:.3f}", f"{adds:.3f}")
+        table.add_row(name, *(decimals(value, 3) for value in (share, cosine, adds)))
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,6 +142,9 @@ def _train(
     from weaksup.corpora import match_ids, read_annotations, read_corpus
     from weaksup.store import open_store
 
+    interrupted = functools.partial(_interrupted, workspace, name=name, model=settings.model)
+    if resume:
+        world.on_first(interrupted)  # before anything else is said
     regions = regions or workspace.require(workspace.regions, command="extract --images DIR")
     annotations = annotations or workspace.require(
         workspace.annotations, command="subsample --ratio 0.2"
@@ -165,14 +168,15 @@ def _train(
         feature_size=store.feature_size,
         sources=sources(store),
     )
-    choose = functools.partial(
-        _choose_folder,
-        workspace,
-        name=name,
-        description=description,
-        resume=resume,
-        fingerprint=run_fingerprint(settings, store, corpus, kept),
-    )
+    fingerprint = run_fingerprint(settings, store, corpus, kept)
+
+    def choose() -> tuple[Path, bool]:
+        if resume:
+            return interrupted(), True
+        return _choose_folder(
+            workspace, name=name, description=description, fingerprint=fingerprint
+        )
+
     with ExitStack() as stack:
         # The folder is locked by one process, and written by it alone.
         folder, resumes = world.on_first(lambda: _claim_folder(choose, stack))
@@ -209,7 +213,6 @@ def _choose_folder(
     *,
     name: str | None,
     description: RunDescription,
-    resume: bool,
     fingerprint: dict[str, str],
 ) -> tuple[Path, bool]:
     """The run's folder, and whether a run in it is to be resumed.
@@ -221,18 +224,14 @@ def _choose_folder(
     from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
     from trainer.run import RunDescription
 
-    if name is not None and (not name or name == ".." or Path(name).name != name):
-        raise UsageError(f"--name {name!r} is no folder name", "use a name without slashes")
-    names = [name] if name else map("-".join, _numbered(description.config.model))
-    for candidate in names:
-        folder = workspace.runs / candidate
+    for folder in _candidates(workspace, name, description.config.model):
         unfinished, trained = (folder / STATE).exists(), (folder / WEIGHTS).exists()
         begun = (folder / "config.json").exists()
         if not begun:
             break
         if not (unfinished or trained) and RunDescription.read(folder) == description:
             break
-        if unfinished and (resume or read_fingerprint(folder / STATE) == fingerprint):
+        if unfinished and read_fingerprint(folder / STATE) == fingerprint:
             return folder, True
         if name is not None:
             state = "finished" if trained and not unfinished else "made from other data or settings"
@@ -240,15 +239,37 @@ def _choose_folder(
                 f"there is a run in {folder} already, {state}",
                 "choose another --name, or delete that folder",
             )
-    if resume:
-        raise DataError(
-            f"there is no interrupted run to resume in {workspace.runs}", "leave --resume away"
-        )
     return folder, False
 
 
-def _numbered(name: str) -> itertools.chain[tuple[str, ...]]:
-    return itertools.chain([(name,)], ((name, str(i)) for i in itertools.count(2)))
+def _interrupted(workspace: Workspace, *, name: str | None, model: str) -> Path:
+    """The folder of the run that ``--resume`` goes on with: the first that was interrupted.
+
+    Raises:
+        DataError: if there is none.
+    """
+    from trainer.checkpoint import STATE
+
+    for folder in _candidates(workspace, name, model):
+        if not (folder / "config.json").exists():
+            break
+        if (folder / STATE).exists():
+            return folder
+    where = workspace.runs / name if name else workspace.runs
+    raise DataError(f"there is no interrupted run to resume in {where}", "leave --resume away")
+
+
+def _candidates(workspace: Workspace, name: str | None, model: str) -> Iterator[Path]:
+    """Folders that a run may have: the one that is named, or ``a3vse``, ``a3vse-2``, ...
+
+    Raises:
+        UsageError: for a name that is none of a folder.
+    """
+    if name is not None and (not name or name == ".." or Path(name).name != name):
+        raise UsageError(f"--name {name!r} is no folder name", "use a name without slashes")
+    yield workspace.runs / (name or model)
+    if name is None:
+        yield from (workspace.runs / f"{model}-{number}" for number in itertools.count(2))
 
 
 def _loggers(plan: Plan, folder: Path, console: Console) -> Logger:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weaksup.concepts.file import read_concepts, write_concepts
+from weaksup.concepts.file import (
+    holds_concepts_of,
+    read_concepts,
+    refuse_another_stores,
+    write_concepts,
+    write_concepts_of,
+)
 from weaksup.concepts.model import ATTRIBUTE, KINDS, OBJECT, Concept, Vocabulary
 from weaksup.concepts.wordnet import NOTICE as WORDNET_NOTICE
 
@@ -30,8 +36,11 @@ __all__ = [
     "Vocabulary",
     "add_caption_counts",
     "build_vocabulary",
+    "holds_concepts_of",
     "read_concepts",
+    "refuse_another_stores",
     "write_concepts",
+    "write_concepts_of",
 ]
 
 _HEAVY = {

@@ -78,7 +78,7 @@ def add_caption_counts(
     wordnet = find_wordnet()
     added = add_meanings(new, wordnet)
     sources = {**vocabulary.sources, "spacy": english.name}
-    write_concepts(path, Vocabulary((*known, *added), sources))
+    write_concepts(path, replace(vocabulary, concepts=(*known, *added), sources=sources))
     return CaptionWords(
         captions=len(sentences),
         matched=sum(map(bool, matches)),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from weaksup.concepts.model import KINDS, ORIGINS, Concept, Vocabulary
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 
 FORMAT, FORMAT_VERSION = "weaksup.concepts", 1
@@ -29,6 +30,7 @@ def write_concepts(path: Path, vocabulary: Vocabulary) -> None:
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
+        "store": vocabulary.store,
         "sources": vocabulary.sources,
         "concepts": [asdict(concept) for concept in vocabulary.concepts],
     }
@@ -63,7 +65,55 @@ def read_concepts(path: Path) -> Vocabulary:
         concepts = tuple(_concept(row, entry) for row, entry in enumerate(entries))
     except ValueError as error:
         raise DataError(f"{path}: {error}", _AGAIN) from error
-    return Vocabulary(concepts=concepts, sources=sources)
+    store = content.get("store")
+    return Vocabulary(
+        concepts=concepts, sources=sources, store=store if isinstance(store, str) else None
+    )
+
+
+def write_concepts_of(path: Path, vocabulary: Vocabulary, *, store: Path) -> None:
+    """Write the words of a region store, and that they are its own.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    # Relative, so that a workspace can be moved.
+    write_concepts(path, replace(vocabulary, store=os.path.relpath(store, path.parent)))
+
+
+def holds_concepts_of(path: Path, store: Path) -> bool:
+    """Whether ``path`` is whole and of this region store, or does not say of which."""
+    try:
+        named = read_concepts(path).store
+    except DataError:
+        return False
+    return named is None or _same(path.parent / named, store)
+
+
+def refuse_another_stores(path: Path, store: Path) -> None:
+    """Let a region store not take the file in which another one in its folder has its words.
+
+    Raises:
+        UsageError: if ``path`` holds the words of another store that is still there.
+    """
+    try:
+        named = read_concepts(path).store
+    except DataError:  # there is none, or it is damaged: nothing to lose
+        return
+    if named is None:
+        return
+    other = path.parent / named
+    if other.exists() and not _same(other, store):
+        own = store.parent / store.stem / store.name
+        raise UsageError(
+            f"{path} holds the words of another store, {other}",
+            f"give {store.name} a folder of its own, such as --out {own}; --overwrite replaces the "
+            "words",
+        )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _concept(row: int, entry: Any) -> Concept:

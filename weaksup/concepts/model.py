@@ -61,6 +61,8 @@ class Vocabulary:
             leaves the label out. Empty for a vocabulary that was read from a file.
         attribute_rows: the same for attribute labels and ``attributes``.
         notes: what was merged or left out, a sentence each.
+        store: the region store whose words and counts these are, from the folder that the file of
+            this vocabulary is in; None where that is not known.
     """
 
     concepts: tuple[Concept, ...]
@@ -68,6 +70,7 @@ class Vocabulary:
     object_rows: Int32 = field(default_factory=_no_rows)
     attribute_rows: Int32 = field(default_factory=_no_rows)
     notes: tuple[str, ...] = ()
+    store: str | None = None
 
     def of(self, kind: str) -> tuple[Concept, ...]:
         """The concepts of one kind."""

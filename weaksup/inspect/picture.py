@@ -27,7 +27,7 @@ from weaksup.drawing import (
 )
 from weaksup.inspect.panel import WIDTH, Bar, Block, Heading, Note, column_height, draw_column
 from weaksup.types import Float32
-from weaksup.wording import counted, rounded_together
+from weaksup.wording import counted, decimals, rounded_together
 
 MARGIN = 48
 HEADER = 132
@@ -239,11 +239,12 @@ def _parts(weighed: Weighed) -> list[Block]:
     blocks: list[Block] = [Heading("What adds up to the similarity")]
     most = max(abs(adds) for *_, adds in weighed.parts) or 1e-9
     blocks += [
-        Bar(name, f"{adds:.3f}", abs(adds) / most, TOWER if adds >= 0 else FAINT)
+        Bar(name, decimals(adds, 3), abs(adds) / most, TOWER if adds >= 0 else FAINT)
         for name, _, _, adds in weighed.parts
     ]
     products = ", ".join(
-        f"{name} {share:.3f} x {cosine:.3f}" for name, share, cosine, _ in weighed.parts
+        f"{name} {decimals(share, 3)} x {decimals(cosine, 3)}"
+        for name, share, cosine, _ in weighed.parts
     )
     return [*blocks, Note(f"Each is a share times a cosine: {products}.")]
 

@@ -135,6 +135,32 @@ def test_another_detector_is_refused_before_it_asks_for_weights(run_extract, pho
     assert "holds regions" not in err
 
 
+def test_two_stores_do_not_share_their_concepts(run_extract, photos, onnx):
+    code, out, _ = run_extract("--images", photos, *onnx, "--out", "a.h5")
+    assert code == 0
+    assert f"written: a.h5 and concepts.json in {Path.cwd()}\n" in out
+    words = Path("concepts.json").read_bytes()
+    other = ("--images", photos / "inner", *onnx, "--out")
+    code, out, err = run_extract(*other, "b.h5")
+    assert (code, out) == (2, "")
+    assert "concepts.json holds the words of another store, a.h5" in err
+    assert "--out b/b.h5" in err
+    assert not list(Path().glob("b.h5*"))
+    assert Path("concepts.json").read_bytes() == words
+    code, out, _ = run_extract(*other, "b/b.h5")
+    assert code == 0
+    assert "written: b/b.h5 and b/concepts.json\n" in out
+    assert json.loads(Path("b/concepts.json").read_text())["store"] == "b.h5"
+    assert Workspace.open().concepts == Path("b/concepts.json").resolve()
+    # The first is finished: its words are its own, still.
+    assert run_extract("--images", photos, *onnx, "--out", "a.h5")[0] == 0
+    assert Path("concepts.json").read_bytes() == words
+    assert run_extract(*other, "b.h5", "--overwrite")[0] == 0
+    assert json.loads(Path("concepts.json").read_text())["store"] == "b.h5"
+    # It has just lost them to the other.
+    assert run_extract("--images", photos, *onnx, "--out", "a.h5")[0] == 2
+
+
 def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run_extract, photos, onnx, capsys):
     assert (
         run_extract("--images", photos, *onnx, "--shards", 2, "--out", "elsewhere/shards")[0] == 0
@@ -188,8 +214,8 @@ def test_tasks_of_a_job_array_write_a_shard_each(run_extract, photos, onnx, tmp_
     assert "images: 11, 7 of them done before" in out
     assert first.stat().st_mtime_ns == before
     assert Workspace.open().regions == Path("shards").absolute()
-    assert run_extract(*onnx, "--out", "one.h5")[0] == 0
-    assert contents("shards") == contents("one.h5")
+    assert run_extract(*onnx, "--out", "one/regions.h5")[0] == 0
+    assert contents("shards") == contents("one/regions.h5")
 
 
 @pytest.mark.slow
@@ -200,8 +226,8 @@ def test_several_processes(run_extract, photos, onnx):
     assert code == 0, err
     assert "note:" not in err
     assert "next: weaksup subsample" in out
-    assert run_extract(*onnx, "--out", "one.h5")[0] == 0
-    assert contents("shards") == contents("one.h5")
+    assert run_extract(*onnx, "--out", "one/regions.h5")[0] == 0
+    assert contents("shards") == contents("one/regions.h5")
 
 
 def _is_there(group):

@@ -84,17 +84,22 @@ def test_missing_images_are_listed(run, precomp, tmp_path):
 
 
 def test_another_stores_vocabulary_stays(run, precomp, prepared):
-    from weaksup.concepts import build_vocabulary, write_concepts
+    from weaksup.concepts import build_vocabulary, write_concepts_of
 
     concepts = prepared / "concepts.json"
-    write_concepts(concepts, build_vocabulary(("cat",), ()))
+    write_concepts_of(concepts, build_vocabulary(("cat",), ()), store=prepared / "regions.h5")
     before = concepts.read_bytes()
-    code, _, err = run("import", precomp, "--workspace", prepared)
+    imported = prepared / "imported.h5"
+    code, _, err = run("import", precomp, "--workspace", prepared, "--out", imported)
     assert code == 2
-    assert "concepts.json is the vocabulary of another store" in err
+    assert "concepts.json holds the words of another store" in err
     assert concepts.read_bytes() == before
-    assert run("import", precomp, "--workspace", prepared, "--overwrite")[0] == 0
-    assert len(open_store(prepared / "regions.h5")) == 24
+    assert not imported.exists()
+    words = ("--workspace", prepared, "--out", imported, "--overwrite")
+    assert run("import", precomp, *words)[0] == 0
+    assert len(open_store(imported)) == 24
+    assert read_concepts(concepts).concepts == ()
+    assert read_concepts(concepts).store == "imported.h5"
 
 
 def test_errors_have_their_exit_codes(run, precomp, tmp_path):

@@ -83,3 +83,28 @@ def test_what_is_like_nothing_is_not_guessed(capsys):
     for words in (("index", "--kind", "qqqq"), ("search", "a dog", "--top", "x"), ("zzzz",)):
         assert run(*words) == 2
         assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (
+            ("--workspace", "my ws", "extract", "--images", "photos"),
+            "--workspace belongs after the command: weaksup extract --workspace 'my ws' "
+            "--images photos",
+        ),
+        (("--epochs=3", "train"), "--epochs belongs after the command: weaksup train --epochs=3"),
+        # The name of a command may be a value.
+        (
+            ("--run", "demo", "evaluate"),
+            "--run belongs after the command: weaksup evaluate --run demo",
+        ),
+        (("--epochs", 3, "extract"), "options belong after the command; see `weaksup --help`"),
+        (("--workspace", "ws"), "options belong after the command; see `weaksup --help`"),
+    ],
+)
+def test_an_option_before_the_command_is_told_where_it_belongs(capsys, words, hint):
+    assert run(*words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: No such option")
+    assert f"hint: {hint}" in err

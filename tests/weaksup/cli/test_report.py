@@ -126,6 +126,15 @@ def test_pictures_are_small_and_told(trained: Path) -> None:
     assert "1 of the pictures shown here could not be read" in page.text
 
 
+def test_every_curve_is_explained(trained: Path) -> None:
+    every = ("--set", "loss.w_pseudo=1", "--set", "loss.w_adv=1", "--name", "every")
+    assert run(*TRAIN, *every, command="train") == 0
+    assert run("--run", "every") == 0
+    page = read(trained / "runs/every/report.html")
+    assert len(page.all("figure")) == len(page.all("figcaption")) == 8
+    assert "Loss: adversarial, textual" in page.text
+
+
 def test_the_figures_are_those_of_evaluate(trained: Path) -> None:
     assert run(command="evaluate") == 0
     assert run() == 0

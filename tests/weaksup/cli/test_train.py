@@ -184,9 +184,13 @@ def test_captions_that_the_annotations_were_not_made_from(train, prepared, pictu
 
 
 def test_there_is_nothing_to_resume(train):
-    code, _, err = train("--resume")
-    assert code == 3
-    assert "no interrupted run" in err
+    assert train("--model", "cca", "--name", "done")[0] == 0
+    for words in ((), ("--name", "done")):
+        code, out, err = train("--resume", *words)
+        assert (code, out) == (3, "")
+        # The error alone, without notes on captions.
+        assert err.startswith("error: there is no interrupted run to resume in ")
+    assert err.splitlines()[0].endswith("runs/done")
 
 
 def start(command):

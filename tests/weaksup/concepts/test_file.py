@@ -15,10 +15,13 @@ from weaksup.concepts import (
     OBJECT,
     Concept,
     Vocabulary,
+    holds_concepts_of,
     read_concepts,
+    refuse_another_stores,
     write_concepts,
+    write_concepts_of,
 )
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 
 VOCABULARY = Vocabulary(
     concepts=(
@@ -38,7 +41,37 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["concepts.json"]
     content = json.loads(path.read_text(encoding="utf-8"))
     assert (content["format"], content["version"]) == ("weaksup.concepts", 1)
+    assert (content["store"], read.store) == (None, None)
     assert content["concepts"][0]["name"] == "café chair"
+
+
+def test_it_is_of_one_store(tmp_path: Path) -> None:
+    path, store, other = tmp_path / "concepts.json", tmp_path / "a.h5", tmp_path / "b.h5"
+    refuse_another_stores(path, other)
+    assert not holds_concepts_of(path, store)
+    write_concepts_of(path, VOCABULARY, store=store)
+    store.touch()
+    assert holds_concepts_of(path, store)
+    assert not holds_concepts_of(path, other)
+    refuse_another_stores(path, store)
+    with pytest.raises(UsageError, match=r"holds the words of another store, .*a\.h5") as caught:
+        refuse_another_stores(path, other)
+    assert f"--out {tmp_path}/b/b.h5" in caught.value.hint
+    # What a store had that is gone is in nobody's way.
+    store.unlink()
+    refuse_another_stores(path, other)
+    # Moved with its folder, it is the same store's.
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    path.rename(moved / path.name)
+    assert holds_concepts_of(moved / path.name, moved / store.name)
+
+
+def test_of_an_unknown_store_it_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "concepts.json"
+    write_concepts(path, VOCABULARY)
+    refuse_another_stores(path, tmp_path / "a.h5")
+    assert holds_concepts_of(path, tmp_path / "a.h5")
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
