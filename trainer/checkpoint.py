@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from torch import Tensor, nn
 from weaksup.errors import DataError
 
 WEIGHTS, STATE = "model.safetensors", "last.pt"
+NOT_WRITTEN = (
+    "make room, or mend the permissions, and run the same command again: it goes on from its last "
+    "checkpoint"
+)
 PARTS = {"modules", "position", "fingerprint", "random"}
 NAMED = 3  # tensors of a kind that a message names
 
@@ -45,13 +50,16 @@ class Position:
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's parameters and buffers, whole or not at all."""
+    """Write a model's parameters and buffers, whole or not at all.
+
+    Raises:
+        DataError: if they cannot be written.
+    """
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary)
-    temporary.replace(path)
+    with _written(path) as temporary:
+        save_file(tensors, temporary)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -106,6 +114,9 @@ def save_state(
         modules: name -> object with ``state_dict`` (model, objective, optimizer, schedule).
         position: how far the run has come.
         fingerprint: what the run was made from; resuming with anything else is refused.
+
+    Raises:
+        DataError: if it cannot be written; the file that was there before stays.
     """
     state = {
         "modules": {name: module.state_dict() for name, module in modules.items()},
@@ -116,12 +127,29 @@ def save_state(
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         },
     }
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with _written(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write, which takes its place if that has gone well.
+
+    Raises:
+        DataError: if it could not be written.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        # What is half written would only keep the disk full.
+        with suppress(OSError):
+            temporary.unlink()
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be written: {reason}", NOT_WRITTEN) from error
 
 
 def load_state(

@@ -139,10 +139,10 @@ def _caption(items: Sequence[Compared]) -> str:
         if item.difference is not None and item.seeds < len(item.row.seeds)
     ]
     return (
-        "± is the standard deviation over seeds. The interval is that of a paired bootstrap over "
-        "test images; better in: the share of its resamples in which the line is better"
-        + (f". Compared: {'; '.join(fewer)}" if fewer else "")
-        + "."
+        "± is the standard deviation over seeds. Differences are over the seeds that both lines "
+        "have, and so not always those of the means shown. The interval is that of a paired "
+        "bootstrap over test images; better in: the share of its resamples in which the line is "
+        "better" + (f". Compared: {'; '.join(fewer)}" if fewer else "") + "."
     )
 
 

@@ -147,6 +147,7 @@ def test_markdown_holds_what_the_terminal_shows(comparison, done):
     assert f"{found.row.rsum.mean:.1f} ± {found.row.rsum.sd:.1f}" in page
     assert f"| {found.difference.points:+.1f} | {found.difference.low:+.1f} to " in page
     # Every line of a table has as many cells as its header.
+    assert "Differences are over the seeds that both lines have" in page
     for table in page.split("## ")[1:]:
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1

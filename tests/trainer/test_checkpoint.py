@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import resource
 from dataclasses import asdict
 
 import numpy as np
@@ -51,6 +52,23 @@ def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
     other = nn.BatchNorm1d(3)
     load_weights(tmp_path / "model.safetensors", other)
     assert other.running_mean.equal(model.running_mean)
+
+
+def test_a_full_disk_leaves_what_was_there(state, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    save_weights(weights, nn.Linear(3, 2))
+    before = {path.name: path.read_bytes() for path in (weights, state)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"model\.safetensors cannot be written: .*too large"):
+            save_weights(weights, nn.Linear(3, 2000))
+        with pytest.raises(DataError, match=r"last\.pt cannot be written: .*too large") as caught:
+            save_state(state, modules=modules(), position=Position(), fingerprint=FINGERPRINT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "make room" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_weights_of_another_shape_or_with_other_names_are_refused(tmp_path):

@@ -143,7 +143,9 @@ def command(
         out.print(f"written: {json_file}", markup=False)
     if failure is not None:
         if json_file is None:
-            raise DataError(failure, "mend the permissions, or name another file with --json")
+            raise DataError(
+                failure, "make room, mend the permissions, or name another file with --json"
+            )
         notices.print(f"warning: {failure}", markup=False, highlight=False)
     out.print(in_workspace(_next(loaded, result, protocol), workspace_folder), markup=False)
 

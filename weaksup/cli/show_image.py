@@ -244,6 +244,7 @@ def _draw(
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn.save(path)
     except OSError as error:
-        raise UsageError(
-            f"--picture {path} cannot be written: {error.strerror or error}", "name another file"
+        raise DataError(
+            f"--picture {path} cannot be written: {error.strerror or error}",
+            "make room, mend the permissions, or name another file",
         ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from trainer.logging import Logger
     from trainer.run import RunDescription
     from trainer.train import Plan, TrainingResult
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @click.command("train")
@@ -182,6 +185,7 @@ def _train(
         folder, resumes = world.on_first(lambda: _claim_folder(choose, stack))
         if resumes:
             notices.print(f"resuming {folder}", markup=False)
+        stack.enter_context(_disk_errors_named(folder))
         result = train(
             config=settings,
             store=store,
@@ -194,6 +198,23 @@ def _train(
             world=world,
         )
     return result, folder
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """Say which folder is meant where a write fails, whose error names no file.
+
+    Raises:
+        DataError: if the disk is full or does not work.
+    """
+    from trainer.checkpoint import NOT_WRITTEN
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS or error.filename is not None:
+            raise
+        raise DataError(f"{folder} cannot be written: {error.strerror}", NOT_WRITTEN) from error
 
 
 def _claim_folder(choose: Callable[[], tuple[Path, bool]], stack: ExitStack) -> tuple[Path, bool]:

@@ -193,6 +193,18 @@ def test_there_is_nothing_to_resume(train):
     assert err.splitlines()[0].endswith("runs/done")
 
 
+def test_a_full_disk_is_told_with_the_runs_folder(train, prepared):
+    folder = prepared / "runs" / "cca"
+    folder.mkdir(parents=True)
+    file = folder / "vocabulary.json"
+    file.symlink_to("/dev/full")
+    code, _, err = train("--model", "cca")
+    assert code == 3
+    assert f"error: {folder} cannot be written: No space left on device\nhint: make room" in err
+    file.unlink()
+    assert train("--model", "cca")[0] == 0
+
+
 def start(command):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
