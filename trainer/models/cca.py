@@ -16,6 +16,7 @@ from torch import Tensor
 from trainer.encoders import Encoded
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
+from trainer.models.eigen import largest_eigenvectors
 from trainer.models.tf_idf import TfIdf
 from trainer.models.view import CentredSparseView, View, covariances
 from trainer.pooling import masked_max, masked_mean
@@ -64,11 +65,9 @@ def principal_axes(centred: View, *, size: int) -> Tensor:
     """
     size = min(size, centred.count, centred.width)
     if centred.count >= centred.width:
-        axes: Tensor = torch.linalg.eigh(centred.gram()).eigenvectors
-        return axes.flip(1)[:, :size]
+        return largest_eigenvectors(centred.gram(), size)
     rows = torch.cat(list(centred.blocks()))
-    _, vectors = torch.linalg.eigh(rows @ rows.T)
-    return F.normalize(rows.T @ vectors.flip(1)[:, :size], dim=0)
+    return F.normalize(rows.T @ largest_eigenvectors(rows @ rows.T, size), dim=0)
 
 
 class CCA(EmbeddingModel):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.models.eigen import largest_eigenvectors
 from trainer.models.tf_idf import TfIdf
 from trainer.models.view import View
 from trainer.text import TokenBatch
@@ -73,7 +74,7 @@ class ConceptTower(nn.Module):
             return _standardised(self._words(evidence.rows(rows), narrow), place, spread)
 
         gram = View(evidence.count, narrow.shape[1], vectors).gram()
-        axes = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, : self.projection.shape[1]]
+        axes = largest_eigenvectors(gram, min(self.projection.shape[1], len(gram)))
         self.projection.zero_()[shown, : axes.shape[1]] = axes.float()
 
     def evidence_for_words(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
