@@ -29,6 +29,7 @@ PURPOSES = {
     "rich": "tables and progress",
     "pydantic": "settings",
     "numpy": "arrays",
+    "scipy": "eigenvectors",
     "pillow": "reading pictures",
     "onnx": "ONNX files: inner tensors",
     "onnxruntime": "ONNX detectors and feature networks",
