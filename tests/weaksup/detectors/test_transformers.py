@@ -274,7 +274,8 @@ def test_a_batch_of_one_is_a_part_of_a_batch_of_many(tiny_model, kind):
     for together, image in zip(detector.detect(images), images, strict=True):
         (alone,) = detector.detect([image])
         np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-2)
-        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
+        # A batch of another size is summed in another order.
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-4)
         np.testing.assert_allclose(together.features, alone.features, rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(together.objects, alone.objects)
     assert detector.detect([]) == []
