@@ -9,7 +9,7 @@ of its own. Stages:
 - idle: the imports alone.
 - read: opening the store, and 50 random batches of 128 images.
 - train: the beginning of ``a3vse`` on 20 % annotated and 80 % un-annotated images: statistics,
-  what is solved in closed form, the teacher's view of every image, and some steps.
+  what is solved in closed form, and some steps.
 - rank: a tenth of the images, and at most 5,000, embedded by a model and ranked against five
   captions each.
 
