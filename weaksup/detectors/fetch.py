@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,15 +25,32 @@ def fetch(url: str, path: Path, *, hash_prefix: str | None = None) -> None:
         hash_prefix: how the sha256 of the file begins, in hex.
 
     Raises:
-        OSError: if it cannot be fetched or written.
+        OSError: if it cannot be fetched or written, or less of it came than the server announced.
         RuntimeError: if it has another sha256.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_name(f".{path.name}.lock")):
         if not path.is_file():
+            part = path.with_name(f"{path.name}.part")
             torch.hub.download_url_to_file(
-                url, str(path), hash_prefix=hash_prefix, progress=sys.stderr.isatty()
+                url, str(part), hash_prefix=hash_prefix, progress=sys.stderr.isatty()
             )
+            _check_whole(part, url)
+            part.replace(path)
+
+
+def _check_whole(part: Path, url: str) -> None:
+    """Refuse a file whose connection was cut: torch keeps what has come."""
+    announced = None
+    with (
+        suppress(urllib.error.HTTPError),  # not every server tells a size beforehand
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD")) as answer,
+    ):
+        announced = answer.headers.get("Content-Length")
+    size = part.stat().st_size
+    if announced is not None and size != int(announced):
+        part.unlink()
+        raise OSError(f"{size:,} of {int(announced):,} bytes came from {url}")
 
 
 @contextmanager

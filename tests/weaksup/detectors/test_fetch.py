@@ -36,7 +36,15 @@ def server():
             self.send_response(200)
             self.send_header("Content-Length", str(len(CONTENT)))
             self.end_headers()
-            self.wfile.write(CONTENT)
+            self.wfile.write(CONTENT[:100] if self.path == "/cut.pth" else CONTENT)
+
+            if self.path == "/cut.pth":
+                self.close_connection = True
+
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
 
         def log_message(self, *_): ...
 
@@ -75,3 +83,10 @@ def test_another_content_is_not_kept(server, tmp_path):
     with pytest.raises(RuntimeError, match="hash"):
         fetch(f"{address}/some.pth", tmp_path / "some.pth", hash_prefix="0000")
     assert not (tmp_path / "some.pth").exists()
+
+
+def test_a_part_is_not_kept(server, tmp_path):
+    address, _ = server
+    with pytest.raises(OSError, match="100 of 7,000 bytes"):
+        fetch(f"{address}/cut.pth", tmp_path / "cut.pth")
+    assert not list(tmp_path.glob("cut*"))
