@@ -429,10 +429,9 @@ def test_a_mistyped_model_changes_nothing_in_the_workspace(run_extract, photos):
     assert not Workspace.open().folder.exists()
 
 
+@pytest.mark.usefixtures("no_network")
 def test_missing_weights_name_their_url(run_extract, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
     code, _, err = run_extract("--images", photos, "--detector", "torchvision")
     assert code == 4
     assert "https://download.pytorch.org/models/fasterrcnn" in err

@@ -24,8 +24,9 @@ fetch(sys.argv[1], Path(sys.argv[2]))
 
 
 @pytest.fixture
-def server():
+def server(forgotten_proxies, monkeypatch):
     """(address, what was asked for)"""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     asked = []
 
     class Handler(BaseHTTPRequestHandler):

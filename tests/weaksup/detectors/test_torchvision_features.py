@@ -41,11 +41,9 @@ def test_an_unknown_name_lists_what_exists():
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path, monkeypatch, no_network):
     """An empty cache of weights, and no way to the network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     return folder

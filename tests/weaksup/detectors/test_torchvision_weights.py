@@ -33,12 +33,9 @@ def small_model():
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path, monkeypatch, no_network):
     """An empty cache of torch.hub, and no way out to the network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for scheme in ("http", "https"):
-        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
     return tmp_path / "hub" / "checkpoints"
 
 
