@@ -98,10 +98,10 @@ class SemanticsConfig(Section):
         default=0.25, ge=0, le=1, description="regions of a lower score say nothing"
     )
     word_threshold: float = Field(
-        default=0.2,
+        default=1.0,
         ge=0,
         le=1,
-        description="attributes and classes of the feature network of a lower score say nothing",
+        description="attributes and classes of the feature network of no higher score say nothing",
     )
     attributes: bool = Field(
         default=False, description="read attribute words before the object's name"

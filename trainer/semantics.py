@@ -58,7 +58,7 @@ def read_semantics(
         store: open region store.
         rows: (N,) int64, images of the store.
         threshold: regions of a lower score say nothing.
-        word_threshold: attributes and classes of a lower score say nothing.
+        word_threshold: attributes and classes of no higher score say nothing; at 1 none does.
         attributes: put a region's attribute words before its object.
         spoken: the words of the kept captions.
     """
@@ -104,7 +104,7 @@ def _words(
     ]
     for start in range(0, len(rows), CHUNK):
         for scores in read_evidence(store, rows[start : start + CHUNK])[:, objects:]:
-            sure = np.flatnonzero((scores > 0) & (scores >= threshold))
+            sure = np.flatnonzero(scores > threshold)
             order = sure[np.argsort(-scores[sure], kind="stable")]
             yield [name for name in (names[place] for place in order) if name is not None]
 
