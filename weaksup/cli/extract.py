@@ -77,6 +77,12 @@ FEATURE_SIZE = 448
     help="Names of the detector's classes, one a line.",
 )
 @click.option(
+    "--attribute-labels",
+    type=EXISTING,
+    metavar="FILE",
+    help="Names of the classes of detectron2's attribute head, one a line.",
+)
+@click.option(
     "--concepts",
     "concept_list",
     type=EXISTING,
@@ -188,6 +194,7 @@ def command(
     detector: str,
     weights: str | None,
     labels: Path | None,
+    attribute_labels: Path | None,
     concept_list: Path | None,
     feature_model: str | None,
     feature_labels: Path | None,
@@ -266,6 +273,7 @@ def command(
         detector,
         options,
         labels=labels,
+        attribute_labels=attribute_labels,
         feature_model=feature_model,
         feature_size=feature_size or FEATURE_SIZE,
         feature_labels=feature_labels,

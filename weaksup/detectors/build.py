@@ -36,6 +36,7 @@ class DetectorOptions:
     Attributes:
         weights: a name that the adapter knows, a file or a folder; None for its default.
         labels: object names, in the order of the network's classes, where the user gives them.
+        attribute_labels: attribute names, in the order of an attribute head's classes.
         concepts: the user's own concepts, which networks with an open vocabulary look for.
         with_features: whether region features are wanted of the detector itself.
         score_threshold: regions score at least this, unless there are too few of them.
@@ -47,6 +48,7 @@ class DetectorOptions:
 
     weights: str | None = None
     labels: Sequence[str] | None = None
+    attribute_labels: Sequence[str] | None = None
     concepts: Sequence[str] | None = None
     with_features: bool = True
     score_threshold: float = 0.2
@@ -78,7 +80,11 @@ class DetectorOptions:
 
 
 def build_detector(
-    name: str, options: DetectorOptions, *, labels_file: Path | None = None
+    name: str,
+    options: DetectorOptions,
+    *,
+    labels_file: Path | None = None,
+    attribute_labels_file: Path | None = None,
 ) -> Detector:
     """Build a detector.
 
@@ -86,6 +92,7 @@ def build_detector(
         name: ``auto`` or one of ``detector_names()``.
         options: what to build it from.
         labels_file: object names, one a line; in place of ``options.labels``.
+        attribute_labels_file: attribute names, the same way.
 
     Raises:
         UsageError: for an unknown name or options that the adapter cannot follow.
@@ -94,7 +101,16 @@ def build_detector(
     """
     if labels_file is not None:
         options = replace(options, labels=read_labels(labels_file))
-    return _DETECTORS.get(resolve_auto() if name == AUTO else name)(options)
+    if attribute_labels_file is not None:
+        options = replace(options, attribute_labels=read_labels(attribute_labels_file))
+    kind = resolve_auto() if name == AUTO else name
+    build = _DETECTORS.get(kind)
+    if options.attribute_labels is not None and kind != "detectron2":
+        raise UsageError(
+            f"attribute names were given for the detector {kind}, which finds no attributes",
+            "leave --attribute-labels out, or name another with --detector detectron2",
+        )
+    return build(options)
 
 
 def build_feature_model(
@@ -141,6 +157,7 @@ class ModelChoice:
         detector: ``auto`` or one of ``detector_names()``.
         options: what to build it from; ``with_features`` goes by the feature model.
         labels: object names, one a line.
+        attribute_labels: attribute names, one a line.
         feature_model: a file or a name; None for the detector's own features.
         feature_size: height and width of its input in pixels, where it leaves them open.
         feature_labels: names of its classes.
@@ -149,6 +166,7 @@ class ModelChoice:
     detector: str
     options: DetectorOptions
     labels: Path | None = None
+    attribute_labels: Path | None = None
     feature_model: str | None = None
     feature_size: int = 448
     feature_labels: Path | None = None
@@ -156,7 +174,12 @@ class ModelChoice:
     def build(self) -> tuple[Detector, FeatureModel | None]:
         """The models. Errors are those of ``build_detector`` and ``build_feature_model``."""
         options = replace(self.options, with_features=self.feature_model is None)
-        detector = build_detector(self.detector, options, labels_file=self.labels)
+        detector = build_detector(
+            self.detector,
+            options,
+            labels_file=self.labels,
+            attribute_labels_file=self.attribute_labels,
+        )
         if self.feature_model is None:
             return detector, None
         return detector, build_feature_model(
@@ -185,6 +208,7 @@ class ModelChoice:
             detector=resolve_auto() if self.detector == AUTO else self.detector,
             options=replace(self.options, weights=weights),
             labels=self.labels and self.labels.absolute(),
+            attribute_labels=self.attribute_labels and self.attribute_labels.absolute(),
             feature_model=feature_model,
             feature_labels=self.feature_labels and self.feature_labels.absolute(),
         )
@@ -192,7 +216,13 @@ class ModelChoice:
     @property
     def files(self) -> list[Path]:
         """What of it is a file, and no name."""
-        given = (self.options.weights, self.labels, self.feature_model, self.feature_labels)
+        given = (
+            self.options.weights,
+            self.labels,
+            self.attribute_labels,
+            self.feature_model,
+            self.feature_labels,
+        )
         return [Path(item) for item in given if item is not None and Path(item).is_file()]
 
 
@@ -238,7 +268,11 @@ def _detectron2(options: DetectorOptions) -> Detector:
     from weaksup.detectors.detectron2 import load_detectron2_detector
 
     return load_detectron2_detector(
-        options.weights, labels=options.labels, precision=options.precision, **options.common
+        options.weights,
+        labels=options.labels,
+        attribute_labels=options.attribute_labels,
+        precision=options.precision,
+        **options.common,
     )
 
 

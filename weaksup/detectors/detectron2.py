@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weaksup.detectors import attribute_head
 from weaksup.detectors.array_pickle import read_arrays
 from weaksup.detectors.fetch import fetch
 from weaksup.detectors.install import DETECTRON2
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
     from weaksup.detectors.detectron2_model import Detectron2Detector
 
 DEFAULT_MODEL = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
-ROI_HEADS = ("StandardROIHeads", "Res5ROIHeads")
+# Heads that find attributes, too, are these with one more part (attribute_head.py).
+ROI_HEADS = {
+    "StandardROIHeads": "StandardROIHeads",
+    "Res5ROIHeads": "Res5ROIHeads",
+    "AttributeStandardROIHeads": "StandardROIHeads",
+    "AttributeRes5ROIHeads": "Res5ROIHeads",
+}
 # In published files, but not in the model that is built here: heads that find no boxes, and what
 # follows from the configuration.
 LEFT_OUT = re.compile(r"roi_heads\.(mask|keypoint)_.*|.*anchor_generator\.cell_anchors.*|pixel_.*")
@@ -54,11 +61,18 @@ class _Source:
     weights: Path
     published: bool
 
+    @property
+    def attributes(self) -> int:
+        """The classes of the attribute head; 0 without one."""
+        head = self.config.MODEL.get("ROI_ATTRIBUTE_HEAD")
+        return int(head.NUM_CLASSES) if head is not None else 0
+
 
 def load_detectron2_detector(
     weights: str | None = None,
     *,
     labels: Sequence[str] | None = None,
+    attribute_labels: Sequence[str] | None = None,
     with_features: bool = True,
     score_threshold: float = 0.2,
     min_regions: int = 10,
@@ -76,6 +90,7 @@ def load_detectron2_detector(
             ``torch.load(weights_only=True)`` reads.
         labels: names of the classes; by default those of the configuration's test data, where
             detectron2 knows them.
+        attribute_labels: names of the attribute head's classes, where there is such a head.
 
     The other arguments are those of ``Detectron2Detector``.
 
@@ -90,10 +105,10 @@ def load_detectron2_detector(
 
     source = _find(weights or DEFAULT_MODEL)
     _check_kind(source)
-    names = _labels(source, labels)
     return Detectron2Detector(
+        labels=_labels(source, labels),
+        attribute_labels=_attribute_labels(source, attribute_labels),
         model=_load_model(source),
-        labels=names,
         name=f"detectron2:{source.name}",
         weights_sha256=sha256(source.weights),
         config_sha256=_config_sha256(source.config),
@@ -166,6 +181,7 @@ def _read_config(path: Path, *, trusted: bool) -> Any:
     from detectron2.config import get_cfg
 
     config = get_cfg()
+    attribute_head.add_keys(config)
     try:
         # Detectron2's own default is True: a user's configuration could then run any code.
         config.merge_from_file(str(path), allow_unsafe=trusted)
@@ -174,6 +190,7 @@ def _read_config(path: Path, *, trusted: bool) -> Any:
             f"{path} cannot be read as a configuration of detectron2: {_reason(error)}",
             "python tags (!!python/...) are not read, for they may run code",
         ) from error
+    attribute_head.remove_keys(config)
     # Masks and keypoints are found in boxes that are known already.
     config.MODEL.MASK_ON = False
     config.MODEL.KEYPOINT_ON = False
@@ -259,11 +276,42 @@ def _labels(source: _Source, labels: Sequence[str] | None) -> tuple[str, ...]:
     )
 
 
-def _load_model(source: _Source) -> nn.Module:
+def _attribute_labels(source: _Source, labels: Sequence[str] | None) -> tuple[str, ...]:
+    if labels is None and source.attributes:
+        raise UsageError(
+            f"{source.name} does not say what its {counted(source.attributes, 'attribute')} are "
+            "called",
+            "name them with --attribute-labels FILE, one a line in the order of the training data",
+        )
+    if labels is not None and not source.attributes:
+        raise UsageError(
+            f"attribute names were given for {source.name}, which has no attribute head",
+            "leave --attribute-labels out: regions get words for colour, size and position",
+        )
+    if labels is not None and len(labels) != source.attributes:
+        raise DataError(
+            f"{counted(len(labels), 'attribute name')} for {source.name}, which has "
+            f"{counted(source.attributes, 'attribute')}",
+            "name every attribute in the order of the training data",
+        )
+    return tuple(labels or ())
+
+
+def _build(source: _Source) -> nn.Module:
     from detectron2.modeling import build_model
 
+    config = source.config.clone()
+    config.MODEL.ROI_HEADS.NAME = ROI_HEADS[config.MODEL.ROI_HEADS.NAME]
+    model: Any = build_model(config)
+    if source.attributes:
+        width = model.roi_heads.box_predictor.cls_score.in_features
+        model.roi_heads.attribute_predictor = attribute_head.build(config, feature_size=width)
+    return model  # type: ignore[no-any-return]
+
+
+def _load_model(source: _Source) -> nn.Module:
     try:
-        model: nn.Module = build_model(source.config)
+        model = _build(source)
     except Exception as error:  # parts, sizes and names that do not go together, found anywhere
         raise DataError(
             f"no model can be built from the configuration {source.name}: {_reason(error)}"

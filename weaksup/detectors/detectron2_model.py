@@ -18,11 +18,12 @@ from detectron2.structures import Boxes, ImageList, Instances
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
+from weaksup.detectors import attribute_head
 from weaksup.detectors.base import Detections
 from weaksup.detectors.select import select_regions
 from weaksup.detectors.torch_device import resolve_device, resolve_precision
 from weaksup.detectors.torchvision import FLOOR_STEP, FLOOR_STEPS, NAMELESS
-from weaksup.types import Float32, Image, Provenance
+from weaksup.types import Float32, Image, Int32, Provenance
 
 
 class Detectron2Detector:
@@ -35,8 +36,10 @@ class Detectron2Detector:
     detectron2 itself.
 
     Args:
-        model: with an RPN and ``StandardROIHeads`` or ``Res5ROIHeads``.
+        model: with an RPN and ``StandardROIHeads`` or ``Res5ROIHeads``, these with an
+            ``AttributeHead`` as ``attribute_predictor`` if there are attributes.
         labels: C names; ``NAMELESS`` classes are never reported.
+        attribute_labels: names of the attribute head's classes; empty without one.
         name: for the provenance, such as ``detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x``.
         weights_sha256: of the weights file.
         config_sha256: of the configuration that the model was built from.
@@ -64,6 +67,7 @@ class Detectron2Detector:
         *,
         model: nn.Module,
         labels: Sequence[str],
+        attribute_labels: Sequence[str] = (),
         name: str,
         weights_sha256: str,
         config_sha256: str,
@@ -86,6 +90,7 @@ class Detectron2Detector:
             raise ValueError(f"{len(labels)} labels for a model of {predictor.num_classes} classes")
         named = [row for row, label in enumerate(labels) if label not in NAMELESS]
         self._objects = tuple(labels[row] for row in named)
+        self._attributes = tuple(attribute_labels)
         # Class of the model -> row of `objects`, -1 for none.
         self._rows = torch.full((len(labels),), -1, device=self._device)
         self._rows[named] = torch.arange(len(named), device=self._device)
@@ -107,6 +112,7 @@ class Detectron2Detector:
                 "min_regions": min_regions,
                 "max_regions": max_regions,
                 "features": "box head" if with_features else "none",
+                **({"attribute_threshold": attribute_head.THRESHOLD} if attribute_labels else {}),
             },
         )
 
@@ -116,7 +122,7 @@ class Detectron2Detector:
 
     @property
     def attributes(self) -> Sequence[str]:
-        return ()
+        return self._attributes
 
     @property
     def feature_size(self) -> int:
@@ -144,17 +150,17 @@ class Detectron2Detector:
             Boxes.cat([_whole(size, device=self._device), found.pred_boxes])
             for found, size in zip(chosen, batch.image_sizes, strict=True)
         ]
-        features = self._features(maps, boxes)
+        inner = self._inner_of_final(maps, boxes)
         result = []
         for i, found in enumerate(chosen):
             rows = self._rows[found.pred_classes].cpu().numpy()
             result.append(
                 Detections(
                     boxes=_in_picture(boxes[i], batch.image_sizes[i], images[i].pixels.shape[:2]),
-                    features=features[i],
+                    features=_array(inner[i])[:, : self._feature_size],
                     scores=np.concatenate([np.ones(1, np.float32), _array(found.scores)]),
                     objects=np.concatenate([[-1], rows]).astype(np.int32),
-                    attributes=np.zeros((len(boxes[i]), 0), dtype=np.int32),
+                    attributes=self._attribute_rows(inner[i], found.pred_classes),
                 )
             )
         return result
@@ -217,12 +223,25 @@ class Detectron2Detector:
         )
         return found[torch.from_numpy(kept).to(self._device)]
 
-    def _features(self, maps: dict[str, Tensor], boxes: list[Boxes]) -> list[Float32]:
-        """The box head's output (M, D) for boxes (M, 4) in pixels of the network's input."""
-        if not self._feature_size:
-            return [np.zeros((len(rows), 0), dtype=np.float32) for rows in boxes]
-        inner = self._inner(maps, boxes)
-        return [_array(rows) for rows in inner.split([len(rows) for rows in boxes])]
+    def _inner_of_final(self, maps: dict[str, Tensor], boxes: list[Boxes]) -> Sequence[Tensor]:
+        """The box head's output (M, D) for boxes (M, 4) in pixels of the network's input.
+
+        (M, 0) where nothing is made of it.
+        """
+        if not (self._feature_size or self._attributes):
+            return [rows.tensor.new_zeros((len(rows), 0)) for rows in boxes]
+        split: Sequence[Tensor] = self._inner(maps, boxes).split([len(rows) for rows in boxes])
+        return split
+
+    def _attribute_rows(self, inner: Tensor, classes: Tensor) -> Int32:
+        """Attributes (M, A) from the box head's output (M, D) and classes (M - 1,).
+
+        The whole image, which comes first, has no class and so no attributes.
+        """
+        if not self._attributes:
+            return np.zeros((len(inner), 0), dtype=np.int32)
+        rows = attribute_head.surest(self._model.roi_heads.attribute_predictor(inner[1:], classes))
+        return np.concatenate([np.full((1, rows.shape[1]), -1, dtype=np.int32), rows])
 
     def _inner(self, maps: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """What the class scores are computed from: (N, D)."""

@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
+from weaksup.cli import main
+from weaksup.concepts.vocabulary import build_vocabulary
 from weaksup.detectors.build import DetectorOptions, build_detector, resolve_auto
 from weaksup.errors import DataError, MissingDependencyError, UsageError
+from weaksup.store import open_store
 from weaksup.types import Image
 
 with warnings.catch_warnings():
@@ -270,3 +274,125 @@ def test_a_broken_installation_says_how_to_mend_it(monkeypatch):
     with pytest.raises(MissingDependencyError, match="pkg_resources") as broken:
         load_detectron2_detector(device="cpu")
     assert "setuptools<81" in broken.value.hint
+
+
+def test_names_of_lvis_come_from_detectron2(tmp_path):
+    config = shrunk("LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", classes=1203)
+    config.DATASETS.TEST = ("lvis_v1_val",)
+    config.MODEL.MASK_ON = False
+    torch.save(random_model(config).state_dict(), tmp_path / "weights.pth")
+    (tmp_path / "lvis.yaml").write_text(config.dump())
+    weights = f"{tmp_path / 'lvis.yaml'},{tmp_path / 'weights.pth'}"
+    detector = load_detectron2_detector(weights, device="cpu")
+    assert (len(detector.objects), detector.objects[0]) == (1203, "aerosol_can")
+    assert build_vocabulary(detector.objects[:1], ()).concepts[0].name == "aerosol can"
+    assert detector.detect([picture(90, 90)])[0].objects.max() < 1203
+
+
+ATTRIBUTES = ("gray,grey", "wooden", "tall", "multi colored,multi-colored", "wet")
+# Keys as grid-feats-vqa and bottom-up-attention.pytorch write them, in a file beside its base.
+WITH_ATTRIBUTES = """
+_BASE_: small.yaml
+MODEL:
+  {switch}
+  RPN: {{BBOX_LOSS_WEIGHT: 2.0}}
+  ROI_HEADS: {{NAME: Attribute{heads}}}
+  ROI_ATTRIBUTE_HEAD: {{OBJ_EMBED_DIM: 8, FC_DIM: 16, NUM_CLASSES: 5}}
+INPUT: {{MAX_ATTR_PER_INS: 4}}
+"""
+
+
+@pytest.fixture(scope="module", params=["ATTRIBUTE_ON: true", "BUA: {ATTRIBUTE_ON: true, X: 1}"])
+def with_attributes(files, request, tmp_path_factory):
+    """The same model with an attribute head: a folder, and the head's tensors."""
+    folder = tmp_path_factory.mktemp("attributes")
+    small = (files / "small.yaml").read_text()
+    (folder / "small.yaml").write_text(small)
+    heads = "Res5ROIHeads" if "Res5ROIHeads" in small else "StandardROIHeads"
+    (folder / "genome.yaml").write_text(WITH_ATTRIBUTES.format(switch=request.param, heads=heads))
+    state = torch.load(files / "weights.pth")["model"]
+    width = state["roi_heads.box_predictor.cls_score.weight"].shape[1]
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "obj_embed.weight": (4, 8),
+        "fc.0.weight": (16, width + 8),
+        "fc.0.bias": (16,),
+        "attr_score.weight": (5, 16),
+        "attr_score.bias": (5,),
+    }
+    head = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    state |= {f"roi_heads.attribute_predictor.{name}": value for name, value in head.items()}
+    torch.save({"model": state}, folder / "weights.pth")
+    return folder, head
+
+
+@pytest.mark.parametrize("with_features", [True, False])
+def test_attributes_are_those_of_the_head(files, with_attributes, with_features):
+    folder, head = with_attributes
+    detector = load_detectron2_detector(
+        str(folder / "genome.yaml"),
+        labels=("a", "b", "c"),
+        attribute_labels=ATTRIBUTES,
+        with_features=with_features,
+        **EVERYTHING,
+    )
+    plain = detector_of(files, **EVERYTHING)
+    assert (plain.attributes, detector.attributes) == ((), ATTRIBUTES)
+    image = picture(160, 208)
+    (seen,), (same,) = detector.detect([image]), plain.detect([image])
+    np.testing.assert_allclose(seen.boxes, same.boxes, atol=1e-3)
+    np.testing.assert_array_equal(seen.objects, same.objects)
+    assert seen.attributes[0].tolist() == [-1] * 5
+    features = torch.from_numpy(same.features[1:])
+    embedded = head["obj_embed.weight"][torch.from_numpy(same.objects[1:]).long()]
+    hidden = torch.cat([features, embedded], 1) @ head["fc.0.weight"].T + head["fc.0.bias"]
+    scores = hidden.clamp(min=0) @ head["attr_score.weight"].T + head["attr_score.bias"]
+    chances = scores.softmax(1).numpy()
+    for region, row in zip(chances, seen.attributes[1:], strict=True):
+        order = [int(place) for place in np.argsort(-region) if region[place] > 0.1]
+        assert [place for place in row if place >= 0] == order
+    assert len({tuple(row) for row in seen.attributes[1:].tolist()}) > 2
+
+
+def test_attribute_names_reach_the_store(with_attributes, tmp_path, capsys):
+    folder, _ = with_attributes
+    for name, words in (("objects.txt", ("dog", "tree", "ball")), ("attributes.txt", ATTRIBUTES)):
+        (folder / name).write_text("\n".join(words))
+    (tmp_path / "photos").mkdir()
+    Pillow.fromarray(picture(160, 208).pixels).save(tmp_path / "photos" / "one.png")
+    command = ["extract", "--images", tmp_path / "photos", "--workspace", tmp_path / "workspace"]
+    command += ["--detector", "detectron2", "--device", "cpu"]
+    command += ["--weights", f"{folder / 'genome.yaml'},{folder / 'weights.pth'}"]
+    command += ["--labels", folder / "objects.txt"]
+    command += ["--attribute-labels", folder / "attributes.txt"]
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in command])
+    assert end.value.code == 0
+    store = open_store(tmp_path / "workspace" / "regions.h5")
+    assert list(store.attributes) == ["gray", "wooden", "tall", "multi colored", "wet"]
+    assert (store.region_attributes >= 0).any()
+    assert "attributes: " in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_attribute_names_is_named(files, with_attributes):
+    yaml = f"{with_attributes[0] / 'genome.yaml'},{with_attributes[0] / 'weights.pth'}"
+    with pytest.raises(UsageError, match="what its 5 attributes are called") as missing:
+        load_detectron2_detector(yaml, labels=NAMES)
+    assert "--attribute-labels FILE" in missing.value.hint
+    with pytest.raises(DataError, match="2 attribute names for genome, which has 5 attributes"):
+        load_detectron2_detector(yaml, labels=NAMES, attribute_labels=("wet", "dry"))
+    with pytest.raises(UsageError, match="small, which has no attribute head"):
+        detector_of(files, attribute_labels=("wet", "dry"))
+    without = f"{with_attributes[0] / 'genome.yaml'},{files / 'weights.pth'}"
+    with pytest.raises(DataError, match=r"missing roi_heads\.attribute_predictor"):
+        load_detectron2_detector(without, labels=NAMES, attribute_labels=ATTRIBUTES)
+
+
+def test_the_models_converted_from_caffe_are_told_from_broken_files(tmp_path):
+    (tmp_path / "caffe.yaml").write_text(
+        "MODEL:\n  META_ARCHITECTURE: GeneralizedBUARCNN\n"
+        "  BUA: {RPN: {CONV_OUT_CHANNELS: 512}, ATTRIBUTE: {NUM_CLASSES: 401}}\n"
+    )
+    (tmp_path / "caffe.pth").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"GeneralizedBUARCNN .* not supported"):
+        load_detectron2_detector(f"{tmp_path / 'caffe.yaml'},{tmp_path / 'caffe.pth'}")
