@@ -87,5 +87,5 @@ def test_every_setting_is_described():
 
 
 def test_the_error_and_the_document_install_detectron2_alike():
-    blocks = [block for _, block in FENCE.findall((ROOT / "docs/detectors.md").read_text("utf-8"))]
+    blocks = [block for _, block in FENCE.findall((ROOT / "docs/detectron2.md").read_text("utf-8"))]
     assert f"{DETECTRON2}\n" in blocks
