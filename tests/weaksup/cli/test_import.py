@@ -100,6 +100,13 @@ def test_another_stores_vocabulary_stays(run, precomp, prepared):
     assert len(open_store(imported)) == 24
     assert read_concepts(concepts).concepts == ()
     assert read_concepts(concepts).store == "imported.h5"
+    # As if another extraction had ended meanwhile: what is imported already gets its own words.
+    concepts.write_bytes(before)
+    code, _, err = run("import", precomp, "--workspace", prepared, "--out", imported)
+    assert code == 0
+    assert "those of imported.h5 are in imported.h5.concepts.json" in err
+    assert concepts.read_bytes() == before
+    assert read_concepts(Workspace.open(prepared).concepts).store == "imported.h5"
 
 
 def test_errors_have_their_exit_codes(run, precomp, tmp_path):
