@@ -297,6 +297,8 @@ def _loggers(plan: Plan, folder: Path, console: Console) -> Logger:
     from trainer.live import LiveView
     from trainer.logging import JsonlLogger, Loggers, TensorBoardLogger
 
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
     resume_step = plan.start_step or None
     return Loggers(
         [
