@@ -95,11 +95,11 @@ def command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    notes = report.notes
+    notes = list(report.notes)
     if not overwrite:
         # Another store may have been finished in this folder meanwhile.
         concepts, note = place_for_words(concepts, store)
-        notes = (*notes, note) if note else notes
+        notes += [note] if note else []
     if overwrite or not holds_concepts_of(concepts, store):  # else with what `subsample` added
         # Without words: `subsample` adds those of the kept captions.
         write_concepts_of(concepts, build_vocabulary((), ()), store=store)
