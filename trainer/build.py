@@ -138,12 +138,15 @@ def build_cca(config: TrainConfig, sizes: Sizes) -> CCA:
     )
 
 
-def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Objective:
+def build_objective(
+    config: TrainConfig, *, concept_weights: torch.Tensor, weak: bool = True
+) -> Objective:
     """The configured objective.
 
     Args:
         config: of the run.
         concept_weights: (V,) float32, what each concept counts in the overlap of two images.
+        weak: whether there are regional semantics to learn from.
     """
     loss = config.loss
     if config.model in ("vsepp", "vse-infty", "scan"):
@@ -156,7 +159,7 @@ def build_objective(config: TrainConfig, *, concept_weights: torch.Tensor) -> Ob
         embed_size=config.embed_size,
         concept_weights=concept_weights,
         gold=loss.w_gold,
-        weak=loss.w_weak,
+        weak=loss.w_weak if weak else 0.0,
         pseudo=loss.w_pseudo,
         adversarial=loss.w_adv,
         temperature=loss.temperature,

@@ -138,6 +138,16 @@ class TrainingData:
     semantics: Semantics
     vocabulary: Vocabulary
 
+    @property
+    def unannotated(self) -> int:
+        """How many of ``rows`` have no gold caption."""
+        return len(self.rows) - self.annotated
+
+    @property
+    def knows_unannotated(self) -> bool:
+        """Whether anything is known by its name in an un-annotated image."""
+        return any(self.semantics.phrases[self.annotated :])
+
     @classmethod
     def build(
         cls,
@@ -290,7 +300,7 @@ class BatchDataset(Dataset[Batch]):
         # tiny last batch starves the in-batch negatives.
         order = np.random.default_rng([seed, GOLD_ORDER, epoch]).permutation(pairs)
         self.gold = np.array_split(order, self.steps)
-        others = len(data.rows) - data.annotated
+        others = data.unannotated
         self.others = self._unannotated(others, min(unannotated_size, others))
 
     def _unannotated(self, others: int, size: int) -> list[Int64]:

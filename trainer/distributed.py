@@ -12,6 +12,7 @@ Letters: B encoded rows of all processes, L fragments, d embedding width.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,22 +34,21 @@ T = TypeVar("T")
 
 INTERRUPTED = 130
 
-# What gloo and NCCL say when another process is gone or answers no more: they have no type for it.
-# NCCL's system errors are those of its sockets.
-_LOST = (
-    "closed by peer",
-    "reset by peer",
-    "broken pipe",
-    "connection refused",
-    "connection was likely closed",
-    "socket closed",
-    "connectfullmesh failed",
-    "no route to host",
-    "timed out",
-    "timeout",
+# torch has types for what happens at its store. What gloo throws is a RuntimeError that begins
+# with the place in gloo's source: these files do nothing but talk with other processes. (With
+# "[enforce fail at ..." begins what does not fit the call of another one.)
+_GLOO_TRANSPORT = re.compile(
+    r"\[\S*gloo[\\/]transport[\\/]\w+[\\/](pair|buffer|unbound_buffer)\.cc:\d+\] "
+    r"|connectFullMesh failed"
+)
+# All of NCCL's errors have one type, the own ones too. Its codes do not change; the others are what
+# torch says when it gives up. NCCL's system errors are those of its sockets.
+_NCCL_LOST = (
+    "ncclRemoteError",
+    "ncclSystemError",
     "remote process exited",
-    "ncclsystemerror",
     "communicator was aborted",
+    "collective operation timeout",
 )
 
 
@@ -285,7 +285,8 @@ def together() -> Iterator[None]:
 
 
 def _lost(error: RuntimeError) -> bool:
-    if isinstance(error, dist.DistNetworkError):
+    if isinstance(error, dist.DistNetworkError | dist.DistStoreError):
         return True
-    said = str(error).lower()
-    return any(words in said for words in _LOST)
+    if isinstance(error, dist.DistBackendError):
+        return any(words in str(error) for words in _NCCL_LOST)
+    return _GLOO_TRANSPORT.search(str(error)) is not None

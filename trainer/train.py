@@ -60,12 +60,14 @@ class Plan:
         total_steps: in all.
         start_step: done already.
         best_rsum: of the validation so far; None before the first.
+        notes: what of the settings has no effect on these data, a sentence each.
     """
 
     epochs: int
     total_steps: int
     start_step: int
     best_rsum: float | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,15 +159,51 @@ def train(
 
 
 def _check_objective(config: TrainConfig, data: TrainingData) -> None:
-    """Refuse a loss of un-annotated images alone where every image is annotated."""
+    """Refuse a loss that has nothing to learn from in these data."""
     loss = config.loss
-    if config.model != "a3vse" or loss.w_gold or loss.w_pseudo or len(data.rows) > data.annotated:
+    if config.model != "a3vse" or loss.w_gold or loss.w_pseudo:
         return
-    raise DataError(
-        "every training image is annotated, and only un-annotated ones would be learned from "
-        "(loss.w_gold and loss.w_pseudo are 0)",
-        "keep fewer captions with `weaksup subsample`, or give loss.w_gold a weight",
+    if not data.unannotated:
+        raise DataError(
+            "every training image is annotated, and only un-annotated ones would be learned from "
+            "(loss.w_gold and loss.w_pseudo are 0)",
+            "keep fewer captions with `weaksup subsample`, or give loss.w_gold a weight",
+        )
+    if not (loss.w_adv or data.knows_unannotated):
+        raise DataError(
+            f"{_nothing_known(config, data)}, and only from that would be learned (of the losses "
+            "loss.w_weak alone has a weight)",
+            "give loss.w_gold a weight",
+        )
+
+
+def _nothing_known(config: TrainConfig, data: TrainingData) -> str:
+    """Why no un-annotated image has regional semantics."""
+    if not data.store.objects:
+        return f"the objects in {data.store.path} have no names"
+    return (
+        "no un-annotated image shows an object of a score of semantics.threshold = "
+        f"{config.semantics.threshold:g} or more"
     )
+
+
+def _notes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
+    """What is left out because these data have nothing for it."""
+    if not (config.model == "a3vse" and config.loss.w_weak and data.unannotated):
+        return ()
+    if data.knows_unannotated:
+        return ()
+    note = f"{_nothing_known(config, data)}: loss.w_weak has nothing to learn from"
+    if not _trains_on_unannotated(config, data):
+        note += ", and training steps read annotated images alone"
+    return (note,)
+
+
+def _trains_on_unannotated(config: TrainConfig, data: TrainingData) -> bool:
+    """Whether a term of the loss uses un-annotated images."""
+    loss = config.loss
+    weak = loss.w_weak and data.knows_unannotated
+    return config.model == "a3vse" and bool(weak or loss.w_pseudo or loss.w_adv)
 
 
 def reads_unannotated(config: TrainConfig) -> bool:
@@ -186,10 +224,10 @@ def _begin(
     description: RunDescription,
 ) -> None:
     """Refuse processes that would have nothing to encode, and write what the run is made from."""
-    pairs, others = len(data.gold_captions), len(data.rows) - data.annotated
+    pairs = len(data.gold_captions)
     fewest = pairs // max(1, round(pairs / config.batch_size))
-    drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), others)
-    if drawn:
+    drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), data.unannotated)
+    if drawn and _trains_on_unannotated(config, data):
         fewest = min(fewest, drawn)
     if config.model != "cca" and fewest < world.size:
         raise UsageError(
@@ -308,7 +346,11 @@ def _descend(
     world: World,
 ) -> TrainingResult:
     """Gradient descent with validation, checkpoints and early stopping after every epoch."""
-    objective = build_objective(config, concept_weights=torch.from_numpy(data.semantics.weights))
+    objective = build_objective(
+        config,
+        concept_weights=torch.from_numpy(data.semantics.weights),
+        weak=data.knows_unannotated,
+    )
     model.to(accelerator.device)
     if accelerator.device.type == "cuda" and not world.alone:
         # It replaces layers inside the model, and knows no CPU (docs/distributed.md).
@@ -357,6 +399,7 @@ def _descend(
         total_steps=config.epochs * steps,
         start_step=start,
         best_rsum=position.best_rsum if position.best_epoch else None,
+        notes=_notes(config, data),
     )
     save = partial(save_state, state, modules=modules, position=position, fingerprint=fingerprint)
     quiet = Loggers(())

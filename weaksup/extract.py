@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,10 @@ from weaksup.analyser import ATTRIBUTE_SLOTS, Analyser, Traits, quiet_pictures
 from weaksup.concepts import (
     OBJECT,
     Vocabulary,
+    another_store,
     build_vocabulary,
     holds_concepts_of,
+    place_for_words,
     refuse_another_stores,
     write_concepts_of,
 )
@@ -41,6 +43,7 @@ from weaksup.store import (
     StorePlan,
     check_shards,
     finish_shards,
+    is_begun,
     open_store,
     shard_path,
     shard_ranges,
@@ -61,7 +64,8 @@ class ExtractionReport:
 
     Attributes:
         store: the complete store, a file or a folder of shards.
-        concepts: the file with the concepts and their counts.
+        concepts: the file with the concepts and their counts; another one than was asked for if a
+            second store had taken that one meanwhile, which a note then says.
         images: how many images the store has.
         done_before: how many of them an earlier run had committed.
         regions: how many regions, the whole images counted in.
@@ -71,7 +75,7 @@ class ExtractionReport:
             first; only what occurs.
         classes: (class, number of images) by the best class of the whole image, most frequent
             first; empty without a feature model that has classes.
-        notes: what the vocabulary merged or left out, a sentence each.
+        notes: what the vocabulary merged or left out and the like, a sentence each.
         wordnet: whether the concepts have WordNet's synonyms and hypernyms.
     """
 
@@ -113,7 +117,8 @@ def extract(
         detector: gives boxes and labels, and the region features if there is no feature model.
         feature_model: pools the region features in place of the detector.
         out: the store; a file, or with ``shards`` over 1 a folder.
-        concepts: the concept file to write; it may hold no words of another store.
+        concepts: the concept file to write; a store that is yet to be begun is refused one that
+            holds words of another store.
         concept_list: the user's own concepts; labels that it does not name are left out.
         shards: files to cut the store into.
         batch_size: images that are detected and committed together.
@@ -161,17 +166,19 @@ class Shard:
 
     Attributes:
         path: the file.
+        store: of which it is a part, or which it is.
         images: (id, path), in order.
         plan: what the file holds apart from the regions.
         vocabulary: what the labels are called.
         group_size: images a group.
-        concepts: the concept file, which goes when the store changes.
+        concepts: the concept file, whose words of this store go when it changes.
         overwrite: replace a store that is there.
         overwriting: which shards are replaced already; None for a store of one file, and without
             ``overwrite``.
     """
 
     path: Path
+    store: Path
     images: tuple[tuple[str, Path], ...]
     plan: StorePlan
     vocabulary: Vocabulary
@@ -200,15 +207,19 @@ class Extraction:
     def finish(self, *, done_before: int) -> ExtractionReport:
         """Make the shards, which are all there, one store, and write the concept file.
 
+        If another extraction has ended in this folder meanwhile, its words stay, and those of this
+        store get a file of their own.
+
         Args:
             done_before: how many images an earlier run had committed.
         """
         if len(self.shards) > 1:
             finish_shards(self.out, len(self.shards))
+        concepts, note = self.concepts, ""
         if not self.shards[0].overwrite:
-            # Again: another extraction may have ended in this folder meanwhile.
-            refuse_another_stores(self.concepts, self.out)
-        return _report(self.out, self.concepts, self.vocabulary, done_before=done_before)
+            concepts, note = place_for_words(concepts, self.out)
+        report = _report(self.out, concepts, self.vocabulary, done_before=done_before)
+        return replace(report, notes=(*report.notes, note)) if note else report
 
 
 def plan_extraction(
@@ -227,7 +238,7 @@ def plan_extraction(
     Args:
         traits: of the models that will be used.
     """
-    if not overwrite:
+    if not (overwrite or is_begun(out)):
         refuse_another_stores(concepts, out)
     vocabulary = build_vocabulary(traits.objects, traits.attributes, user_list=concept_list)
     wordnet = find_wordnet()
@@ -261,6 +272,7 @@ def plan_extraction(
         shards=tuple(
             Shard(
                 path=path,
+                store=out,
                 images=part,
                 plan=plan(part),
                 vocabulary=vocabulary,
@@ -313,8 +325,8 @@ def extract_shard(
         ) as writer,
     ):
         yield writer.done
-        if not writer.finished:
-            # The counts of another store must not outlive it.
+        # The counts of what is replaced must not outlive it; those of another store are not ours.
+        if not writer.finished and another_store(shard.concepts, shard.store) is None:
             shard.concepts.unlink(missing_ok=True)
         rest = shard.images[writer.done :]
         with closing(analyser.groups(rest, shard.group_size, pool)) as groups:

@@ -23,6 +23,7 @@ else:
 
 DEFAULT_FOLDER = "weaksup-workspace"
 ENVIRONMENT_VARIABLE = "WEAKSUP_WORKSPACE"
+_CONCEPTS = "concepts.json"
 # What a run has before its first weights, and what makes it one that can be used.
 _RUN_CONFIG, _RUN_WEIGHTS = "config.json", "model.safetensors"
 
@@ -126,7 +127,7 @@ class Workspace:
     @property
     def concepts(self) -> Path:
         """Beside the store, whose words it holds."""
-        return self.regions.with_name("concepts.json")
+        return concepts_file(self.regions)
 
     @property
     def unreadable(self) -> Path:
@@ -167,6 +168,19 @@ class Workspace:
         if begun:
             raise _not_trained(begun[0])
         raise DataError(f"there is no run in {self.runs}", "run `weaksup train` first")
+
+
+def concepts_file(store: Path) -> Path:
+    """Where the words of a region store are, or will be: in ``concepts.json`` beside it, or in a
+    file of its own if it was given one."""
+    shared = store.with_name(_CONCEPTS)
+    own = own_concepts_file(shared, store)
+    return own if own.exists() else shared
+
+
+def own_concepts_file(concepts: Path, store: Path) -> Path:
+    """The name beside ``concepts`` for a store that finds another one's words in there."""
+    return concepts.with_name(f"{store.name}.{concepts.name}")
 
 
 def require_trained(run: Path) -> Path:

@@ -51,6 +51,24 @@ def test_an_environment_that_no_launcher_has_made_is_refused(monkeypatch, size, 
         pass
 
 
+# Where gloo's messages say that they come from.
+GLOO = "[/build/third_party/gloo/gloo/transport/tcp/"
+ENDING = """
+import os
+from trainer.distributed import LostProcessError
+from trainer.launch import join_world
+try:
+    with join_world() as world:
+        world.any(True)
+        if not world.first:
+            os._exit(0)
+        while True:
+            world.any(True)
+except LostProcessError as error:
+    print(error.message, flush=True)
+"""
+
+
 @pytest.fixture
 def expected_two(monkeypatch):
     """The only process of two, in a launcher's environment; it does not wait long. Its port."""
@@ -88,12 +106,20 @@ def free_port():
 @pytest.mark.parametrize(
     ("error", "lost"),
     [
-        (RuntimeError("[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:5"), True),
-        (RuntimeError("Read error [::1]:5: Connection reset by peer"), True),
-        (RuntimeError("Timed out waiting 1000ms for recv operation to complete"), True),
+        (RuntimeError(f"{GLOO}pair.cc:534] Connection closed by peer [::1]:5"), True),
+        (RuntimeError(f"{GLOO}pair.cc:545] Read error [::1]:5: whatever it is called"), True),
+        (RuntimeError(f"{GLOO}unbound_buffer.cc:78] Timed out waiting 1000ms for recv"), True),
+        (RuntimeError(f"Gloo connectFullMesh failed with {GLOO}pair.cc:144] no error"), True),
+        (RuntimeError("[enforce fail at /gloo/transport/tcp/pair.cc:446] 20 vs 12"), False),
+        (RuntimeError(f"{GLOO}device.cc:84] Unable to find address for: timeout"), False),
+        (RuntimeError("the timeout of something else"), False),
         (dist.DistNetworkError("Failed to recv, got 0 bytes."), True),
+        (dist.DistStoreError("wait failed after 2000ms"), True),
         (dist.DistBackendError("NCCL error in: x.hpp:1, remote process exited or there was"), True),
+        (dist.DistBackendError("NCCL error in: x.hpp:1\nncclRemoteError: A call failed"), True),
+        (dist.DistBackendError("Watchdog caught collective operation timeout: WorkNCCL(3)"), True),
         (dist.DistBackendError("NCCL error in: x.hpp:1, unhandled cuda error"), False),
+        (dist.DistBackendError("NCCL error in: x.hpp:1\nncclInvalidUsage: timeout"), False),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"), False),
     ],
 )
@@ -101,6 +127,23 @@ def test_only_what_is_said_of_others_is_a_lost_process(error, lost):
     with pytest.raises(LostProcessError if lost else type(error)) as caught, together():
         raise error
     assert isinstance(caught.value, LostProcessError) == lost
+
+
+def test_a_process_that_ends_is_recognised_by_what_this_torch_says_of_it():
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", ENDING],
+            env={**os.environ, **place, "RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    said = [rank.communicate(timeout=300) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], said
+    assert said[0][0].startswith("another process of this run has ended: ")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

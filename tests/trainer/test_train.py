@@ -455,6 +455,77 @@ def test_where_every_image_is_annotated_the_terms_of_the_others_are_left_out(wor
     }
 
 
+class Watched:
+    """A store that keeps which images are read."""
+
+    def __init__(self, store):
+        self.inner, self.read = store, []
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def gather(self, rows, **options):
+        self.read.append({self.inner.ids[row] for row in rows})
+        return self.inner.gather(rows, **options)
+
+
+def without_names(row):
+    return np.full_like(row.objects, -1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "reads"),
+    [({}, False), ({"w_adv": 0.1}, True), ({"w_pseudo": 0.3}, True)],
+    ids=["weak alone", "adversary", "teacher"],
+)
+def test_of_images_without_names_steps_read_what_a_term_uses(
+    world, tiny, tmp_path, monkeypatch, weights, reads
+):
+    unnamed = world.change("unannotated", objects=without_names)
+    store, begun, plans, logger = Watched(unnamed.store()), [], [], Recorder()
+    monkeypatch.setattr(type(unnamed), "store", lambda self: store)
+
+    def make_logger(plan):
+        plans.append(plan)
+        begun.append(len(store.read))
+        logger.at, logger.act = plan.total_steps, lambda: begun.append(len(store.read))
+        return logger
+
+    config = tiny("a3vse", epochs=1, unannotated_per_gold=1, **weights)
+    assert config.loss.w_weak
+    unnamed.train(config, tmp_path / "run", make_logger=make_logger)
+    read = set().union(*store.read[slice(*begun)])
+    assert unnamed.ids("annotated") <= read
+    assert bool(read & unnamed.ids("unannotated")) == reads
+    # The statistics and the hubness correction are of them, too.
+    assert set().union(*store.read) & unnamed.ids("unannotated")
+    steps = [event for event in logger.events if event.kind == "step"]
+    assert all("loss/weak" not in step.values for step in steps)
+    (note,) = plans[0].notes
+    assert "semantics.threshold = 0.25 or more: loss.w_weak has nothing to learn from" in note
+    assert ("read annotated images alone" in note) != reads
+
+
+def test_nothing_is_noted_where_there_are_names(world, tiny, tmp_path):
+    plans = []
+    for number, changed in enumerate(
+        (world, world.change("unannotated", readable=lambda row: False))
+    ):
+        changed.train(
+            tiny("a3vse", epochs=1),
+            tmp_path / str(number),
+            make_logger=lambda plan: plans.append(plan) or Recorder(),
+        )
+    assert [plan.notes for plan in plans] == [(), ()]
+
+
+def test_weak_pairs_alone_without_names_are_refused(world, tiny, tmp_path):
+    unnamed = world.change("unannotated", objects=without_names)
+    with pytest.raises(DataError, match="only from that would be learned"):
+        unnamed.train(tiny("a3vse", w_gold=0, w_pseudo=0, w_weak=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_to_learn_from_is_told_before_anything_is_written(world, tiny, tmp_path):
     everything = world.change("unannotated", readable=lambda row: False)
     with pytest.raises(DataError, match="every training image is annotated"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from weaksup import attributes
+from weaksup.concepts import another_store, read_concepts
 from weaksup.detectors.base import Detections
 from weaksup.detectors.feature_model import OnnxFeatureModel
 from weaksup.detectors.onnx import OnnxDetector
@@ -70,8 +71,7 @@ def run(photos, tmp_path, detector, name="regions.h5", **options):
         list_images([photos]),
         detector=detector,
         out=out,
-        concepts=tmp_path / f"{name}.json",
-        **{"batch_size": 4, **options},
+        **{"batch_size": 4, "concepts": tmp_path / f"{name}.json", **options},
     )
 
 
@@ -302,6 +302,50 @@ def test_concepts_that_are_lost_or_damaged_are_written_by_the_next_run(
         first.concepts.write_text(damage)
     run(photos, tmp_path, detector)
     assert first.concepts.read_text() == text
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_of_two_stores_that_are_made_in_one_folder_both_have_their_words(
+    photos, tmp_path, detector, shards
+):
+    shared = {"concepts": tmp_path / "concepts.json"}
+    words = []
+
+    def another_ends(done, total, fresh):
+        if done == 4:
+            run(photos, tmp_path, detector, "first.h5", **shared)
+            words.append(shared["concepts"].read_bytes())
+
+    options = {"name": "second", "shards": shards, **shared}
+    report = run(photos, tmp_path, detector, progress=another_ends, **options)
+    assert [shared["concepts"].read_bytes()] == words
+    assert another_store(shared["concepts"], report.store) == tmp_path / "first.h5"
+    assert (report.images, report.done_before) == (11, 0)
+    assert report.concepts == tmp_path / "second.concepts.json"
+    assert read_concepts(report.concepts).store == "second"
+    assert any(f"those of second are in {report.concepts.name}" in note for note in report.notes)
+    # It is found finished, with the words that it has.
+    assert run(photos, tmp_path, detector, **options) == replace(report, done_before=11)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_what_was_begun_goes_on_beside_another_store(photos, tmp_path, detector, shards):
+    options = {"concepts": tmp_path / "concepts.json"}
+    with pytest.raises(StopNowError):
+        run(photos, tmp_path, detector, "second", shards=shards, progress=stop_at(4), **options)
+    run(photos, tmp_path, detector, "first.h5", **options)
+    words = options["concepts"].read_bytes()
+    for at in (8, 11):
+        with pytest.raises(StopNowError):
+            run(
+                photos, tmp_path, detector, "second", shards=shards, progress=stop_at(at), **options
+            )
+        assert options["concepts"].read_bytes() == words
+    report = run(photos, tmp_path, detector, "second", shards=shards, **options)
+    assert report.done_before == 11
+    assert options["concepts"].read_bytes() == words
+    with pytest.raises(UsageError, match="holds the words of another store"):
+        run(photos, tmp_path, detector, "third", **options)
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -34,7 +34,7 @@ from weaksup.detectors.build import (
 )
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
-from weaksup.workspace import Workspace
+from weaksup.workspace import Workspace, concepts_file
 
 if TYPE_CHECKING:
     from weaksup.extract import ExtractionReport
@@ -263,10 +263,10 @@ def command(
             "name one with --images DIR",
         )
     store = out or workspace.own_regions
-    concepts = store.with_name("concepts.json")
+    concepts = concepts_file(store)
     if not overwrite:
         _check_detector(store, detector)
-        refuse_another_stores(concepts, store)
+        _check_concepts(concepts, store)
     if concept_list is not None:
         options = replace(options, concepts=_things(concept_list))
     models = ModelChoice(
@@ -353,6 +353,18 @@ def _check_detector(path: Path, name: str) -> None:
             f"{path} holds regions of the detector {held}, not of {kind}",
             "name another file with --out, or replace it with --overwrite",
         )
+
+
+def _check_concepts(path: Path, store: Path) -> None:
+    """Refuse a new store another one's concept file, before the detector asks for its weights.
+
+    Raises:
+        UsageError: if the file holds the words of another store.
+    """
+    from weaksup.store import is_begun
+
+    if not is_begun(store):
+        refuse_another_stores(path, store)
 
 
 def _things(concept_list: Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from weaksup.cli.options import (
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.files import write_atomically
 from weaksup.wording import counted
-from weaksup.workspace import Workspace
+from weaksup.workspace import Workspace, concepts_file
 
 if TYPE_CHECKING:
     from weaksup.store.convert.importing import ImportReport
@@ -70,17 +70,19 @@ def command(
     from weaksup.concepts import (
         build_vocabulary,
         holds_concepts_of,
+        place_for_words,
         refuse_another_stores,
         write_concepts_of,
     )
     from weaksup.images import list_images
+    from weaksup.store import is_begun
     from weaksup.store.convert.importing import import_regions, recognise
 
     workspace = Workspace.open(workspace_folder)
     store = out or workspace.own_regions
     recognise(source)  # before what is in the way of something that is no features at all
-    concepts = store.with_name("concepts.json")
-    if not overwrite:
+    concepts = concepts_file(store)
+    if not (overwrite or is_begun(store)):
         refuse_another_stores(concepts, store)
     images = [name for name, _ in list_images(image_folders)] if image_folders else None
     notices = stderr()
@@ -93,11 +95,16 @@ def command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    notes = list(report.notes)
+    if not overwrite:
+        # Another store may have been finished in this folder meanwhile.
+        concepts, note = place_for_words(concepts, store)
+        notes += [note] if note else []
     if overwrite or not holds_concepts_of(concepts, store):  # else with what `subsample` added
         # Without words: `subsample` adds those of the kept captions.
         write_concepts_of(concepts, build_vocabulary((), ()), store=store)
     workspace.remember(images=image_folders or None, captions=report.captions, regions=report.store)
-    for note in report.notes:
+    for note in notes:
         notices.print(f"note: {note}", markup=False)
     console = stdout()
     written = [str(report.store), *([str(report.captions)] if report.captions else [])]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +24,9 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.cli.process import alone_in, terminated_is_interrupted
-from weaksup.errors import DataError, UsageError
+from weaksup.cli.process import terminated_is_interrupted
+from weaksup.cli.training_folder import choose_folder, claim_folder, interrupted_folder
+from weaksup.errors import DataError
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from trainer.config import TrainConfig
     from trainer.distributed import World
     from trainer.logging import Logger
-    from trainer.run import RunDescription
     from trainer.train import Plan, TrainingResult
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -145,7 +144,7 @@ def _train(
     from weaksup.corpora import match_ids, read_annotations, read_corpus
     from weaksup.store import open_store
 
-    interrupted = functools.partial(_interrupted, workspace, name=name, model=settings.model)
+    interrupted = functools.partial(interrupted_folder, workspace, name=name, model=settings.model)
     if resume:
         world.on_first(interrupted)  # before anything else is said
     regions = regions or workspace.require(workspace.regions, command="extract --images DIR")
@@ -176,13 +175,11 @@ def _train(
     def choose() -> tuple[Path, bool]:
         if resume:
             return interrupted(), True
-        return _choose_folder(
-            workspace, name=name, description=description, fingerprint=fingerprint
-        )
+        return choose_folder(workspace, name=name, description=description, fingerprint=fingerprint)
 
     with ExitStack() as stack:
         # The folder is locked by one process, and written by it alone.
-        folder, resumes = world.on_first(lambda: _claim_folder(choose, stack))
+        folder, resumes = world.on_first(lambda: claim_folder(choose, stack))
         if resumes:
             notices.print(f"resuming {folder}", markup=False)
         stack.enter_context(_disk_errors_named(folder))
@@ -217,86 +214,12 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
         raise DataError(f"{folder} cannot be written: {error.strerror}", NOT_WRITTEN) from error
 
 
-def _claim_folder(choose: Callable[[], tuple[Path, bool]], stack: ExitStack) -> tuple[Path, bool]:
-    """Choose the run's folder, and keep others out of it until ``stack`` is closed."""
-    folder, resumes = choose()
-    stack.enter_context(alone_in(folder, doing="training"))
-    if choose() != (folder, resumes):
-        # Found before it was ours: overwriting what has come since would be a loss.
-        raise UsageError(
-            f"another process has just been training {folder}", "run the same command again"
-        )
-    return folder, resumes
-
-
-def _choose_folder(
-    workspace: Workspace,
-    *,
-    name: str | None,
-    description: RunDescription,
-    fingerprint: dict[str, str],
-) -> tuple[Path, bool]:
-    """The run's folder, and whether a run in it is to be resumed.
-
-    A named run is resumed if it was interrupted and made from the same things, or begun anew if it
-    was stopped before its first checkpoint; without a name, the first of ``a3vse``, ``a3vse-2``,
-    ... that is free or can be gone on with is taken.
-    """
-    from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
-    from trainer.run import RunDescription
-
-    for folder in _candidates(workspace, name, description.config.model):
-        unfinished, trained = (folder / STATE).exists(), (folder / WEIGHTS).exists()
-        begun = (folder / "config.json").exists()
-        if not begun:
-            break
-        if not (unfinished or trained) and RunDescription.read(folder) == description:
-            break
-        if unfinished and read_fingerprint(folder / STATE) == fingerprint:
-            return folder, True
-        if name is not None:
-            state = "finished" if trained and not unfinished else "made from other data or settings"
-            raise UsageError(
-                f"there is a run in {folder} already, {state}",
-                "choose another --name, or delete that folder",
-            )
-    return folder, False
-
-
-def _interrupted(workspace: Workspace, *, name: str | None, model: str) -> Path:
-    """The folder of the run that ``--resume`` goes on with: the first that was interrupted.
-
-    Raises:
-        DataError: if there is none.
-    """
-    from trainer.checkpoint import STATE
-
-    for folder in _candidates(workspace, name, model):
-        if not (folder / "config.json").exists():
-            break
-        if (folder / STATE).exists():
-            return folder
-    where = workspace.runs / name if name else workspace.runs
-    raise DataError(f"there is no interrupted run to resume in {where}", "leave --resume away")
-
-
-def _candidates(workspace: Workspace, name: str | None, model: str) -> Iterator[Path]:
-    """Folders that a run may have: the one that is named, or ``a3vse``, ``a3vse-2``, ...
-
-    Raises:
-        UsageError: for a name that is none of a folder.
-    """
-    if name is not None and (not name or name == ".." or Path(name).name != name):
-        raise UsageError(f"--name {name!r} is no folder name", "use a name without slashes")
-    yield workspace.runs / (name or model)
-    if name is None:
-        yield from (workspace.runs / f"{model}-{number}" for number in itertools.count(2))
-
-
 def _loggers(plan: Plan, folder: Path, console: Console) -> Logger:
     from trainer.live import LiveView
     from trainer.logging import JsonlLogger, Loggers, TensorBoardLogger
 
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
     resume_step = plan.start_step or None
     return Loggers(
         [

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weaksup.concepts.file import (
+    another_store,
     holds_concepts_of,
+    place_for_words,
     read_concepts,
     refuse_another_stores,
     write_concepts,
@@ -35,8 +37,10 @@ __all__ = [
     "Matcher",
     "Vocabulary",
     "add_caption_counts",
+    "another_store",
     "build_vocabulary",
     "holds_concepts_of",
+    "place_for_words",
     "read_concepts",
     "refuse_another_stores",
     "write_concepts",

@@ -12,6 +12,7 @@ from typing import Any
 from weaksup.concepts.model import KINDS, ORIGINS, Concept, Vocabulary
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
+from weaksup.workspace import own_concepts_file
 
 FORMAT, FORMAT_VERSION = "weaksup.concepts", 1
 
@@ -90,20 +91,45 @@ def holds_concepts_of(path: Path, store: Path) -> bool:
     return named is None or _same(path.parent / named, store)
 
 
+def another_store(path: Path, store: Path) -> Path | None:
+    """The region store that has its words in ``path``, if it is another one and still there."""
+    try:
+        named = read_concepts(path).store
+    except DataError:  # there is none, or it is damaged: nothing to lose
+        return None
+    if named is None:
+        return None
+    other = path.parent / named
+    return other if other.exists() and not _same(other, store) else None
+
+
+def place_for_words(path: Path, store: Path) -> tuple[Path, str]:
+    """Where a store that is finished can have its words, and what is to be said of it.
+
+    Two stores may have been made in one folder at the same time. The words of the first stay.
+
+    Returns:
+        ``path`` and nothing; or, if another store has its words there, a file of this store's own,
+        where ``weaksup.workspace.concepts_file`` finds it, and a sentence that says so.
+    """
+    other = another_store(path, store)
+    if other is None:
+        return path, ""
+    own = own_concepts_file(path, store)
+    return own, (
+        f"{path} holds the words of another store, {other}: those of {store.name} are in "
+        f"{own.name}, where the commands that follow read them"
+    )
+
+
 def refuse_another_stores(path: Path, store: Path) -> None:
-    """Let a region store not take the file in which another one in its folder has its words.
+    """Let a store that is yet to be made not share the file in which another one has its words.
 
     Raises:
         UsageError: if ``path`` holds the words of another store that is still there.
     """
-    try:
-        named = read_concepts(path).store
-    except DataError:  # there is none, or it is damaged: nothing to lose
-        return
-    if named is None:
-        return
-    other = path.parent / named
-    if other.exists() and not _same(other, store):
+    other = another_store(path, store)
+    if other is not None:
         own = store.parent / store.stem / store.name
         raise UsageError(
             f"{path} holds the words of another store, {other}",

@@ -18,6 +18,8 @@ ATTEMPTS = 3
 # does, and on NFS for about as long as this.
 BUSY_SECONDS = 120.0
 AGAIN_SECONDS = 2.0
+# What kept workers from starting, such as memory that others have, may be over after this.
+RETRY_SECONDS = 300.0
 POLL_SECONDS = 0.5
 NOTICE_SECONDS = 30.0
 
@@ -82,6 +84,7 @@ class Dealer:
         self._busy: dict[int, _Task] = {}
         self._bad_starts = 0  # one after the other
         self._bad_start = ""  # why the last of them ended
+        self._retry = 0.0  # when one is tried again after too many of them
 
     def run(self) -> ExtractionReport:
         """Extract all shards; the same bytes as ``weaksup.extract.extract`` (docs/clusters.md).
@@ -111,9 +114,12 @@ class Dealer:
         if self._bad_starts < ATTEMPTS:
             for _ in range(self._missing()):
                 self._starting.add(self._crew.start())
-        elif not self._there():
+        elif self._there():
+            if self._missing() > 0 and not self._starting and time.monotonic() >= self._retry:
+                self._starting.add(self._crew.start())
+        else:
             raise MissingDependencyError(
-                f"{ATTEMPTS} workers, one after the other, ended before they had begun: "
+                f"{self._bad_starts} workers, one after the other, ended before they had begun: "
                 f"{self._bad_start}",
                 "every worker needs memory for the models, and every machine the same version "
                 "of weaksup",
@@ -203,6 +209,10 @@ class Dealer:
             self._starting.discard(worker)
             self._bad_starts += 1
             self._bad_start = event.reason
+            self._retry = time.monotonic() + RETRY_SECONDS
+        else:
+            # It leaves its memory and its GPU to a new one.
+            self._bad_starts = 0
         task = self._busy.pop(worker, None)
         if task is None:
             self._ended(event.reason)
@@ -228,7 +238,8 @@ class Dealer:
             self._notify(f"a worker ended ({reason}); another one starts")
         elif self._bad_starts == ATTEMPTS and self._there():
             self._notify(
-                f"{ATTEMPTS} workers ended before they had begun ({reason}); the others go on"
+                f"{ATTEMPTS} workers ended before they had begun ({reason}); the others go on, and "
+                f"every {RETRY_SECONDS / 60:.0f} minutes another start is tried"
             )
 
 

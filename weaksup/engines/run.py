@@ -107,4 +107,4 @@ def run_extraction(
     with crew:
         dealer = Dealer(crew, plan, shards=shards, opened=opened, progress=progress, notify=notify)
         report = dealer.run()
-    return replace(report, store=out, concepts=concepts)
+    return replace(report, store=out, concepts=concepts.with_name(report.concepts.name))

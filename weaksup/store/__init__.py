@@ -4,7 +4,7 @@ from weaksup.store.journal import StoreBusyError
 from weaksup.store.pooled import pool_features
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
 from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
-from weaksup.store.shards import Overwriting, check_shards, finish_shards
+from weaksup.store.shards import Overwriting, check_shards, finish_shards, is_begun
 from weaksup.store.writer import RegionWriter, StoreItem, write_store
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "StorePlan",
     "check_shards",
     "finish_shards",
+    "is_begun",
     "open_store",
     "pool_features",
     "shard_path",

@@ -14,6 +14,14 @@ from weaksup.store.journal import remove_journal
 from weaksup.store.schema import OVERWRITING, StorePlan
 
 
+def is_begun(path: Path) -> bool:
+    """Whether a store, finished or not, is at ``path``: a file, or a folder of shards."""
+    if path.is_dir():
+        names = (entry.name.removesuffix(schema.JOURNAL_SUFFIX) for entry in path.iterdir())
+        return any(map(schema.SHARD_NAME.fullmatch, names))
+    return path.exists() or schema.journal_folder(path).exists()
+
+
 def check_shards(folder: Path, shards: int) -> None:
     """Refuse a folder that holds shards, finished or not, of a store in another number of files.
 

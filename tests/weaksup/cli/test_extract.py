@@ -157,8 +157,20 @@ def test_two_stores_do_not_share_their_concepts(run_extract, photos, onnx):
     assert Path("concepts.json").read_bytes() == words
     assert run_extract(*other, "b.h5", "--overwrite")[0] == 0
     assert json.loads(Path("concepts.json").read_text())["store"] == "b.h5"
-    # It has just lost them to the other.
-    assert run_extract("--images", photos, *onnx, "--out", "a.h5")[0] == 2
+    # It has just lost them to the other, and gets some of its own, which the commands then find.
+    taken = Path("concepts.json").read_bytes()
+    code, out, _ = run_extract("--images", photos, *onnx, "--out", "a.h5")
+    assert code == 0
+    assert "note: concepts.json holds the words of another store, b.h5" in out
+    assert "written: a.h5 and a.h5.concepts.json" in out
+    assert Path("concepts.json").read_bytes() == taken
+    assert Workspace.open().concepts == Path("a.h5.concepts.json").resolve()
+    assert json.loads(Workspace.open().concepts.read_text())["store"] == "a.h5"
+    # From now on without a word about it.
+    code, out, _ = run_extract("--images", photos, *onnx, "--out", "a.h5")
+    assert code == 0
+    assert "another store" not in out
+    assert "written: a.h5 and a.h5.concepts.json" in out
 
 
 def test_a_store_elsewhere_is_found_by_the_commands_that_follow(run_extract, photos, onnx, capsys):

@@ -57,6 +57,9 @@ def test_the_commands_after_it_run_bare(run, precomp):
     ):
         code, _, err = run(*command)
         assert code == 0, err
+        # Features bring no names.
+        nothing = "regions.h5 have no names: loss.w_weak has nothing to learn from, and training "
+        assert err.count(nothing) == ("a3vse" in command)
     # What the kept captions say is all that the vocabulary has.
     words = {concept.name for concept in read_concepts(workspace.concepts).concepts}
     assert {"cat", "dog"} <= words
@@ -100,6 +103,13 @@ def test_another_stores_vocabulary_stays(run, precomp, prepared):
     assert len(open_store(imported)) == 24
     assert read_concepts(concepts).concepts == ()
     assert read_concepts(concepts).store == "imported.h5"
+    # As if another extraction had ended meanwhile: what is imported already gets its own words.
+    concepts.write_bytes(before)
+    code, _, err = run("import", precomp, "--workspace", prepared, "--out", imported)
+    assert code == 0
+    assert "those of imported.h5 are in imported.h5.concepts.json" in err
+    assert concepts.read_bytes() == before
+    assert read_concepts(Workspace.open(prepared).concepts).store == "imported.h5"
 
 
 def test_errors_have_their_exit_codes(run, precomp, tmp_path):

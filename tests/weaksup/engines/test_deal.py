@@ -119,7 +119,10 @@ def test_starts_that_fail_leave_the_work_to_the_workers_there_are(models, deal, 
     assert contents(report.store) == alone
     assert crew.started == 1 + dealing.ATTEMPTS
     another = "a worker ended (by a test); another one starts"
-    others = "3 workers ended before they had begun (by a test); the others go on"
+    others = (
+        "3 workers ended before they had begun (by a test); the others go on, and every 5 minutes "
+        "another start is tried"
+    )
     assert told == [another, another, others]
 
 
@@ -127,6 +130,52 @@ def test_starts_that_fail_end_it_once_nobody_is_left(models, deal, tmp_path):
     with pytest.raises(MissingDependencyError, match="before they had begun: by a test"):
         deal(Badly(models, shards=2), "dealt")
     assert (tmp_path / "dealt" / "regions-00001-of-00003.h5").exists()
+
+
+class Scarce(Here):
+    """Memory for two workers, of which something else has one's for some starts.
+
+    Its first worker ends when it is given its third shard, if that is wanted.
+    """
+
+    def __init__(self, choice, *, failing, ends=False):
+        super().__init__(choice, choice)
+        self.failing, self.ends, self.given = failing, ends, []
+
+    def start(self):
+        number, self.started = self.started, self.started + 1
+        if number in self.failing:
+            self.events.append((number, Died("by a test")))
+        else:
+            self.events.append((number, self.workers[0].prepare()))
+        return number
+
+    def give(self, worker, shard):
+        self.given.append(worker)
+        if self.ends and self.given == [0, 0, 0]:
+            self.events.append((worker, Died("memory was short")))
+        else:
+            self.events.extend((worker, event) for event in self.workers[0].extract(shard))
+
+
+def test_a_start_is_tried_again_while_others_work(models, deal, alone, contents, monkeypatch):
+    monkeypatch.setattr(dealing, "RETRY_SECONDS", 0.0)
+    crew, told = Scarce(models, failing={1, 2, 3, 4}), []
+    report = deal(crew, "dealt", shards=9, notify=told.append)
+    assert contents(report.store) == alone
+    assert set(crew.given) == {0, 5}
+    # Of those after the third nothing is said.
+    assert len(told) == 3
+
+
+def test_after_failed_starts_a_dead_worker_is_replaced(models, deal, alone, contents):
+    crew, told = Scarce(models, failing={1, 2, 3}, ends=True), []
+    report = deal(crew, "dealt", shards=5, notify=told.append)
+    assert contents(report.store) == alone
+    assert 4 in crew.given
+    assert told[-1] == (
+        "a worker died (memory was short); another one goes on with regions-00002-of-00005.h5"
+    )
 
 
 class Waning(Here):

@@ -1,0 +1,130 @@
+"""Which folder a training has: what is free, what is gone on with, what is refused."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from trainer.checkpoint import STATE, WEIGHTS, Position, save_state
+from trainer.config import load_config
+from trainer.run import RunDescription
+from weaksup.cli.training_folder import choose_folder, claim_folder, interrupted_folder
+from weaksup.errors import DataError, UsageError
+from weaksup.types import Provenance
+from weaksup.workspace import Workspace
+
+MADE_FROM = {"settings": "these"}
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace.open(tmp_path)
+
+
+@pytest.fixture
+def describe(tmp_path):
+    def make(**settings):
+        return RunDescription(
+            config=load_config(model="a3vse", file=None, overrides=settings),
+            regions=tmp_path / "regions.h5",
+            captions=tmp_path / "captions.csv",
+            annotations=tmp_path / "annotations.json",
+            provenance=Provenance("test", "0" * 64, {}),
+            feature_size=4,
+            sources=(2, 1),
+        )
+
+    return make
+
+
+@pytest.fixture
+def choose(workspace, describe):
+    def call(name=None):
+        return choose_folder(workspace, name=name, description=describe(), fingerprint=MADE_FROM)
+
+    return call
+
+
+@pytest.fixture
+def leave(workspace, describe):
+    """A folder as a training leaves it: ``begun``, ``interrupted`` or ``finished``."""
+
+    def call(name, state, *, made_from=MADE_FROM, **settings):
+        folder = workspace.runs / name
+        folder.mkdir(parents=True)
+        describe(**settings).write(folder)
+        if state == "interrupted":
+            save_state(folder / STATE, modules={}, position=Position(), fingerprint=made_from)
+        if state == "finished":
+            (folder / WEIGHTS).touch()
+        return folder
+
+    return call
+
+
+def test_without_a_name_the_first_that_is_free_is_taken(workspace, choose, leave):
+    assert choose() == (workspace.runs / "a3vse", False)
+    leave("a3vse", "finished")
+    leave("a3vse-2", "interrupted", made_from={"settings": "others"})
+    leave("a3vse-3", "begun", epochs="3")
+    assert choose() == (workspace.runs / "a3vse-4", False)
+
+
+@pytest.mark.parametrize("name", [None, "a3vse"])
+def test_what_was_interrupted_is_gone_on_with(workspace, choose, leave, name):
+    folder = leave("a3vse", "interrupted")
+    assert choose(name) == (folder, True)
+    assert interrupted_folder(workspace, name=name, model="a3vse") == folder
+
+
+def test_what_has_no_checkpoint_yet_is_begun_anew(choose, leave):
+    assert choose("mine") == (leave("mine", "begun"), False)
+
+
+@pytest.mark.parametrize(
+    ("state", "made_from", "said"),
+    [
+        ("finished", MADE_FROM, "finished"),
+        ("interrupted", {"settings": "others"}, "made from other data or settings"),
+    ],
+)
+def test_a_name_that_another_run_has_is_refused(choose, leave, state, made_from, said):
+    leave("mine", state, made_from=made_from)
+    with pytest.raises(UsageError, match=rf"a run in .*mine already, {said}\n"):
+        choose("mine")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a/"])
+def test_what_is_no_folder_name_is_refused(workspace, choose, name):
+    with pytest.raises(UsageError, match="is no folder name"):
+        choose(name)
+    with pytest.raises(UsageError, match="is no folder name"):
+        interrupted_folder(workspace, name=name, model="a3vse")
+
+
+def test_without_an_interrupted_run_there_is_none_to_resume(workspace, leave):
+    leave("a3vse", "finished")
+    for name, where in ((None, workspace.runs), ("a3vse", workspace.runs / "a3vse")):
+        with pytest.raises(DataError) as caught:
+            interrupted_folder(workspace, name=name, model="a3vse")
+        assert caught.value.message == f"there is no interrupted run to resume in {where}"
+
+
+def test_a_run_that_ended_before_the_folder_was_locked_is_not_overwritten(choose, leave):
+    found = []
+
+    def late():
+        found.append(choose())
+        if len(found) == 1:
+            leave("a3vse", "finished")
+        return found[-1]
+
+    with ExitStack() as stack, pytest.raises(UsageError, match="has just been training"):
+        claim_folder(late, stack)
+    assert len(found) == 2
+    with ExitStack() as stack:
+        folder, resumes = claim_folder(choose, stack)
+        assert (folder.name, resumes) == ("a3vse-2", False)
+    # Nothing was written there.
+    assert not folder.exists()

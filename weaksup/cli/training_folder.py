@@ -1,0 +1,111 @@
+"""The folder of a run that is to be trained: a new one, or that of a run to go on with."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weaksup.cli.process import alone_in
+from weaksup.errors import DataError, UsageError
+from weaksup.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trainer.run import RunDescription
+
+
+def claim_folder(choose: Callable[[], tuple[Path, bool]], stack: ExitStack) -> tuple[Path, bool]:
+    """Choose the run's folder, and keep others out of it until ``stack`` is closed.
+
+    Args:
+        choose: gives the folder, and whether a run in it is to be resumed.
+        stack: holds the folder's lock.
+
+    Raises:
+        UsageError: if another process is in it, or has been since it was chosen.
+        DataError: if the folder cannot be written.
+    """
+    folder, resumes = choose()
+    stack.enter_context(alone_in(folder, doing="training"))
+    if choose() != (folder, resumes):
+        # Found before it was ours: overwriting what has come since would be a loss.
+        raise UsageError(
+            f"another process has just been training {folder}", "run the same command again"
+        )
+    return folder, resumes
+
+
+def choose_folder(
+    workspace: Workspace,
+    *,
+    name: str | None,
+    description: RunDescription,
+    fingerprint: dict[str, str],
+) -> tuple[Path, bool]:
+    """The run's folder, and whether a run in it is to be resumed.
+
+    A named run is resumed if it was interrupted and made from the same things, or begun anew if it
+    was stopped before its first checkpoint; without a name, the first of ``a3vse``, ``a3vse-2``,
+    ... that is free or can be gone on with is taken.
+
+    Args:
+        workspace: whose runs they are.
+        name: of the run; None to take the model's.
+        description: of the run that is wanted.
+        fingerprint: what it is made from (``trainer.train.run_fingerprint``).
+
+    Raises:
+        UsageError: if a named run is another one, or finished; for a name that is none of a folder.
+    """
+    from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
+    from trainer.run import RunDescription
+
+    for folder in _candidates(workspace, name, description.config.model):
+        unfinished, trained = (folder / STATE).exists(), (folder / WEIGHTS).exists()
+        begun = (folder / "config.json").exists()
+        if not begun:
+            break
+        if not (unfinished or trained) and RunDescription.read(folder) == description:
+            break
+        if unfinished and read_fingerprint(folder / STATE) == fingerprint:
+            return folder, True
+        if name is not None:
+            state = "finished" if trained and not unfinished else "made from other data or settings"
+            raise UsageError(
+                f"there is a run in {folder} already, {state}",
+                "choose another --name, or delete that folder",
+            )
+    return folder, False
+
+
+def interrupted_folder(workspace: Workspace, *, name: str | None, model: str) -> Path:
+    """The folder of the run that ``--resume`` goes on with: the first that was interrupted.
+
+    Raises:
+        DataError: if there is none.
+        UsageError: for a name that is none of a folder.
+    """
+    from trainer.checkpoint import STATE
+
+    for folder in _candidates(workspace, name, model):
+        if not (folder / "config.json").exists():
+            break
+        if (folder / STATE).exists():
+            return folder
+    where = workspace.runs / name if name else workspace.runs
+    raise DataError(f"there is no interrupted run to resume in {where}", "leave --resume away")
+
+
+def _candidates(workspace: Workspace, name: str | None, model: str) -> Iterator[Path]:
+    """Folders that a run may have: the one that is named, or ``a3vse``, ``a3vse-2``, ...
+
+    Raises:
+        UsageError: for a name that is none of a folder.
+    """
+    if name is not None and (not name or name == ".." or Path(name).name != name):
+        raise UsageError(f"--name {name!r} is no folder name", "use a name without slashes")
+    yield workspace.runs / (name or model)
+    if name is None:
+        yield from (workspace.runs / f"{model}-{number}" for number in itertools.count(2))
