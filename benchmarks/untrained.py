@@ -63,13 +63,25 @@ def save_torchvision(path: Path, *, height: int) -> Sequence[str]:
 def save_detectron2(path: Path, *, height: int) -> None:
     """Write weights of ``DETECTRON2`` for pictures of a height."""
     from detectron2.config import get_cfg
-    from detectron2.layers import FrozenBatchNorm2d
     from detectron2.model_zoo import get_config_file
+
+    config = get_cfg()
+    config.merge_from_file(get_config_file(DETECTRON2))
+    save_configured(path, config, height=height)
+
+
+def save_configured(path: Path, config: Any, *, height: int, spread: float = SPREAD) -> None:
+    """Write weights of a configuration of detectron2.
+
+    Args:
+        config: a ``CfgNode``; its device becomes the CPU.
+        height: of the pictures.
+        spread: of class scores before the softmax; more classes need more.
+    """
+    from detectron2.layers import FrozenBatchNorm2d
     from detectron2.modeling import build_model
 
     torch.manual_seed(0)
-    config = get_cfg()
-    config.merge_from_file(get_config_file(DETECTRON2))
     config.MODEL.DEVICE = "cpu"
     model: Any = build_model(config).eval()
     for place, module in model.named_modules():
@@ -77,13 +89,19 @@ def save_detectron2(path: Path, *, height: int) -> None:
             # Pixels come in 0 to 255.
             module.weight.fill_(0.01 if "stem" in place else 0.3 if "conv3" in place else 1)
     pixels = torch.from_numpy(picture(0, height=height)).permute(2, 0, 1).float()
-    predictor = model.roi_heads.box_predictor
-    _calibrate(predictor, lambda: model.inference([{"image": pixels}]), background=80)
+    _calibrate(
+        model.roi_heads.box_predictor,
+        lambda: model.inference([{"image": pixels}]),
+        background=config.MODEL.ROI_HEADS.NUM_CLASSES,
+        spread=spread,
+    )
     torch.save({"model": model.state_dict()}, path)
 
 
 @torch.no_grad()
-def _calibrate(predictor: Any, run: Callable[[], object], *, background: int) -> None:
+def _calibrate(
+    predictor: Any, run: Callable[[], object], *, background: int, spread: float = SPREAD
+) -> None:
     """Stretch the class scores, and favour the background, until few boxes score enough."""
     seen: list[Tensor] = []
     hook = predictor.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -94,7 +112,7 @@ def _calibrate(predictor: Any, run: Callable[[], object], *, background: int) ->
     inner = seen[0].flatten(1)
     layer.bias.zero_()
     scores = layer(inner)
-    layer.weight.mul_(SPREAD / scores.std(0).mean())
+    layer.weight.mul_(spread / scores.std(0).mean())
     layer.bias.copy_(-layer(inner).mean(0))
     nn.init.normal_(predictor.bbox_pred.weight, std=0.3 / float(inner.norm(dim=1).mean()))
     scores = layer(inner)
