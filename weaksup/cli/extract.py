@@ -34,6 +34,7 @@ from weaksup.detectors.build import (
 )
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
+from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def command(
     if len(report.unreadable) == report.images:
         # A store of no picture is good for nothing; what is there is most likely no pictures.
         raise DataError(
-            "\n".join([f"none of the images could be read: {report.images:,}", *unreadable]),
+            "\n".join([f"none of {counted(report.images, 'image')} could be read:", *unreadable]),
             "mend them, or name another folder with --images, and run with --overwrite",
         )
     if not report.wordnet:

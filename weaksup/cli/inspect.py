@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from weaksup.cli.json_file import json_option, write_json
-from weaksup.cli.options import in_workspace, regions_option, stdout, workspace_option
+from weaksup.cli.options import in_workspace, regions_option, stderr, stdout, workspace_option
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.cli.show_image import show_image
 from weaksup.cli.show_run import show_run
-from weaksup.cli.show_store import show_store, store_json
+from weaksup.cli.show_store import show_store, store_json, why_unusable
 from weaksup.errors import UsageError
 from weaksup.workspace import Workspace
 
@@ -95,7 +95,12 @@ def command(
     if json_file is not None:
         write_json(json_file, content)
         out.print(f"written: {json_file}", markup=False, highlight=False)
-    following = _next(store, image, picture, folder)
+    unusable = why_unusable(store)
+    if unusable is None:
+        following = _next(store, image, picture, folder)
+    else:
+        stderr().print(f"warning: {unusable.message}", markup=False, highlight=False)
+        following = f"next: {unusable.hint}"
     out.print(in_workspace(following, workspace_folder), markup=False, highlight=False)
 
 

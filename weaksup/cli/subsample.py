@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +23,9 @@ from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import assign_splits, match_ids, read_corpus, write_annotations
 from weaksup.corpora.annotations import UNITS
 from weaksup.errors import UsageError
-from weaksup.store import RegionStore, open_store, pool_features
+from weaksup.store import RegionStore, open_store, pool_features, readable_ids
 from weaksup.subsample import STRATEGIES, ImageConcepts, measure_coverage, subsample
-from weaksup.types import SPLITS, STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.types import SPLITS, TRAIN, Annotations, Corpus
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
@@ -95,14 +96,10 @@ def command(
     console = stdout()
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
     store = open_store(workspace.regions) if workspace.regions.exists() else None
-    readable: list[str] = []
+    readable: Sequence[str] = ()
     concepts = features = None
     if store is not None:
-        readable = [
-            name
-            for name, status in zip(store.ids, store.status, strict=True)
-            if status != STATUS_UNREADABLE
-        ]
+        readable = readable_ids(store)
         corpus = match_ids(corpus, readable)
         concepts = ImageConcepts.of_store(store, min_score=store.score_threshold)
         features = partial(pool_features, store)

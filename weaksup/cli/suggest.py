@@ -31,8 +31,8 @@ from weaksup.corpora import (
 )
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
-from weaksup.store import open_store
-from weaksup.types import STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.store import open_store, readable_ids
+from weaksup.types import TRAIN, Annotations, Corpus
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
@@ -127,14 +127,15 @@ def command(
     paths = list(outs) or _default_places(workspace, adding=add is not None)
     _check_places(paths, adding=add, overwrite=overwrite)
     store = open_store(workspace.require(workspace.regions, command="extract --images DIR"))
+    readable = readable_ids(store)
     console = stdout()
     begins = add is None and captions is None and _has_no_captions(workspace)
     if begins:
-        whole, annotations = _nothing(_readable(store))
+        whole, annotations = _nothing(readable)
         corpus = whole
     else:
         whole = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
-        corpus = match_ids(whole, _readable(store))
+        corpus = match_ids(whole, readable)
         annotations = read_annotations(workspace.annotations)
     if add is not None:
         following = _add(console, paths[0], add, whole, corpus, annotations, store)
@@ -181,14 +182,6 @@ def _check_places(paths: Sequence[Path], *, adding: Path | None, overwrite: bool
                 f"{path} is there already, and may have been filled in",
                 "name another file with --out, or replace it with --overwrite",
             )
-
-
-def _readable(store: RegionStore) -> list[str]:
-    return [
-        name
-        for name, status in zip(store.ids, store.status, strict=True)
-        if status != STATUS_UNREADABLE
-    ]
 
 
 def _has_no_captions(workspace: Workspace) -> bool:
@@ -310,7 +303,7 @@ def _add(
     from pipelines.suggest.worksheet import joined
 
     check_fits(corpus, annotations)
-    readable = _readable(store)
+    readable = readable_ids(store)
     filled = match_ids(read_corpus(worksheet), readable)
     known = match_names([image.id for image in whole.images], readable)
     lacking = [image for image in whole.images if image.id not in known]

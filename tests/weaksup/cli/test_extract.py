@@ -327,7 +327,7 @@ def test_only_unreadable_images_are_bad_data(run_extract, onnx, tmp_path):
     for _ in range(2):  # the second time, of a finished store
         code, out, err = run_extract("--images", tmp_path / "pictures", *onnx)
         assert (code, out) == (3, "")
-        assert "none of the images could be read: 1\n  a.jpg: the file is empty" in err
+        assert "none of 1 image could be read:\n  a.jpg: the file is empty" in err
         assert "--overwrite" in err
     assert Workspace.open().unreadable.read_text() == "a.jpg\tthe file is empty\n"
 
