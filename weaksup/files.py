@@ -7,9 +7,27 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 
 _BLOCK_BYTES = 1 << 20
+
+
+def require_file(path: Path, what: str, hint: str = "") -> None:
+    """Refuse a path that an option names and that is no regular file.
+
+    Args:
+        what: it should be, in a word or two.
+        hint: what the user can do.
+
+    Raises:
+        UsageError: if it is a folder, or not there.
+    """
+    if path.is_dir():
+        raise UsageError(f"the {what} {path} is a folder", hint)
+    if not path.exists():
+        raise UsageError(f"the {what} {path} does not exist", hint)
+    if not path.is_file():
+        raise UsageError(f"the {what} {path} is a device or a pipe", hint)
 
 
 def sha256(path: Path) -> str:

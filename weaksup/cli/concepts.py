@@ -24,8 +24,8 @@ from weaksup.concepts import (
 )
 from weaksup.concepts.model import FROM_CAPTIONS
 from weaksup.errors import UsageError
-from weaksup.store import open_store
 from weaksup.files import write_atomically
+from weaksup.store import open_store
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 

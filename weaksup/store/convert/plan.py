@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from weaksup.errors import DataError
-from weaksup.store.reader import RegionStore
 from weaksup.store.readable import readable_ids
+from weaksup.store.reader import RegionStore
 from weaksup.types import (
     TEST,
     TRAIN,
