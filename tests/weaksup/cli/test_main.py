@@ -72,6 +72,7 @@ def test_anything_else_is_a_defect(captions, tmp_path, capsys, monkeypatch):
         (("search", "a dog", "--format", "jsn"), "did you mean 'json'?"),
         (("suggest", "--budget", 3, "--strategy", "divers"), "did you mean 'diverse'?"),
         (("serch", "a dog"), "did you mean 'search'?"),
+        (("trian",), "did you mean 'train'?"),
     ],
 )
 def test_a_mistyped_choice_is_told_what_was_meant(capsys, words, meant):
@@ -80,7 +81,7 @@ def test_a_mistyped_choice_is_told_what_was_meant(capsys, words, meant):
 
 
 def test_what_is_like_nothing_is_not_guessed(capsys):
-    for words in (("index", "--kind", "qqqq"), ("search", "a dog", "--top", "x"), ("zzzz",)):
+    for words in (("index", "--kind", "qqqq"), ("search", "a dog", "--top", "x"), ("nocommand",)):
         assert run(*words) == 2
         assert "did you mean" not in capsys.readouterr().err
 
