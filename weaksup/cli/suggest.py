@@ -22,6 +22,7 @@ from weaksup.cli.options import (
 from weaksup.cli.runs import run_folder
 from weaksup.corpora import (
     assign_splits,
+    detect_format,
     find_captions,
     fingerprint,
     match_ids,
@@ -29,7 +30,7 @@ from weaksup.corpora import (
     read_annotations,
     read_corpus,
 )
-from weaksup.errors import UsageError
+from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 from weaksup.store import open_store, readable_ids
 from weaksup.types import TRAIN, Annotations, Corpus
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 STRATEGIES = ("coverage", "diverse", "uncertain", "mixed", "random")
 SUFFIXES = (".csv", ".html")
 SHOWN = 5
+_WORKSHEET = (
+    "--add takes the csv file that `weaksup suggest --budget N` writes, with captions filled in"
+)
 
 
 @click.command("suggest")
@@ -126,6 +130,8 @@ def command(
     workspace = Workspace.open(workspace_folder)
     paths = list(outs) or _default_places(workspace, adding=add is not None)
     _check_places(paths, adding=add, overwrite=overwrite)
+    if add is not None:
+        _check_worksheet(add)
     store = open_store(workspace.require(workspace.regions, command="extract --images DIR"))
     readable = readable_ids(store)
     console = stdout()
@@ -206,6 +212,18 @@ def _nothing(readable: Sequence[str]) -> tuple[Corpus, Annotations]:
         unannotated=tuple(sorted(readable)),
     )
     return corpus, annotations
+
+
+def _check_worksheet(path: Path) -> None:
+    """Say of a file without images and captions that it is no worksheet, before all else is read.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        detect_format(path)
+    except DataError as error:
+        raise DataError(f"no worksheet: {error.message}", _WORKSHEET) from error
 
 
 def _load(
@@ -304,7 +322,12 @@ def _add(
 
     check_fits(corpus, annotations)
     readable = readable_ids(store)
-    filled = match_ids(read_corpus(worksheet), readable)
+    written = read_corpus(worksheet)
+    if assign_splits(written).fingerprint == whole.fingerprint:
+        raise DataError(
+            f"{worksheet} has the captions that there are already, in {whole.source}", _WORKSHEET
+        )
+    filled = match_ids(written, readable)
     known = match_names([image.id for image in whole.images], readable)
     lacking = [image for image in whole.images if image.id not in known]
     for note in filled.notes:
