@@ -12,7 +12,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from weaksup.cli.options import ANY_PATH, in_workspace, stderr, stdout, workspace_option
+from weaksup.cli.options import in_workspace, stderr, stdout, workspace_option
+from weaksup.cli.places import Place
 from weaksup.cli.show_store import why_unusable
 from weaksup.concepts import (
     KINDS,
@@ -46,7 +47,7 @@ SUFFIXES = (".json", ".csv", ".tsv")
 )
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(),
     metavar="FILE",
     help="Also save all concepts of the kind: .json, .csv, or .tsv, a list that "
     "`extract --concepts` reads (without what captions brought).",

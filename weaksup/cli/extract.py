@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 
 from weaksup.cli.options import (
-    ANY_PATH,
     EXISTING,
     captions_option,
     in_workspace,
@@ -22,6 +21,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.concepts import WORDNET_NOTICE, refuse_another_stores
 from weaksup.corpora import detect_format
@@ -177,7 +177,7 @@ FEATURE_SIZE = 448
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(folder=True),
     metavar="FILE",
     help="The store; the commands after this one then find it there.  [default: regions.h5 in the "
     "workspace]",
@@ -263,6 +263,7 @@ def command(
             "name one with --images DIR",
         )
     store = out or workspace.own_regions
+    check_place(store, option="--out")
     concepts = store.with_name("concepts.json")
     if not overwrite:
         _check_detector(store, detector)

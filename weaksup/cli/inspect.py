@@ -11,6 +11,7 @@ import click
 
 from weaksup.cli.json_file import json_option, write_json
 from weaksup.cli.options import in_workspace, regions_option, stderr, stdout, workspace_option
+from weaksup.cli.places import Place
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.cli.show_image import show_image
 from weaksup.cli.show_run import show_run
@@ -31,7 +32,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 @click.option("--image", metavar="ID", help="Show this image instead, by its id in the store.")
 @click.option(
     "--picture",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="Draw --image with boxes, names and scores: .png, .jpg or .webp.",
 )

@@ -19,6 +19,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.runs import run_folder
 from weaksup.corpora import (
     assign_splits,
@@ -91,7 +92,7 @@ _WORKSHEET = (
     "--out",
     "outs",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="Worksheet, FILE.csv or, with pictures, FILE.html; repeatable. With --add the captions, "
     "FILE.csv.  [default: reports/suggest.csv and .html, and captions.csv, in the workspace]",
@@ -177,6 +178,7 @@ def _check_places(paths: Sequence[Path], *, adding: Path | None, overwrite: bool
     if adding is not None and len(paths) > 1:
         raise UsageError("--add writes one file", "give --out once")
     for path in paths:
+        check_place(path, option="--out")
         if path.suffix.lower() not in known:
             raise UsageError(
                 f"--out {path}: what kind of file is not known", f"end it in {' or '.join(known)}"
