@@ -125,7 +125,7 @@ def measure(
             crew,
             plan,
             shards=shards,
-            opened=lambda: None,
+            opened=lambda _: None,
             progress=lambda *at: None,
             notify=print,
         ).run()

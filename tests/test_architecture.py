@@ -109,6 +109,8 @@ def allowed(part: str) -> set[str]:
         return BASE | PARTS | LOOPS
     if part == "trainer":
         return TRAINER_MAY
+    if part == "weaksup.__main__":
+        return {"weaksup.cli"}
     if part in {"weaksup.cli", "pipelines"}:
         return {
             *(*BASE, *PARTS, ANALYSER, *LOOPS, ENGINES, *VIEWS),

@@ -24,9 +24,8 @@ from trainer.inputs import RegionInputs
 from trainer.semantics import Semantics, read_semantics
 from trainer.text import UNKNOWN, TokenBatch, Vocabulary, pad
 from weaksup.errors import DataError
-from weaksup.store import RegionStore
+from weaksup.store import RegionStore, readable_ids
 from weaksup.types import (
-    STATUS_UNREADABLE,
     TRAIN,
     Annotations,
     CaptionedImage,
@@ -173,6 +172,7 @@ class TrainingData:
             DataError: if the annotations were made from other captions, name an image that is
                 held out, or no gold caption is left for an image of the store.
         """
+        known = {identity: store.index(identity) for identity in readable_ids(store)}
         if annotations.fingerprint != corpus.fingerprint:
             raise DataError(
                 f"the annotations were made from other captions than {corpus.source}",
@@ -180,11 +180,6 @@ class TrainingData:
             )
         _check_held_out(corpus, annotations)
         _check_known(store, corpus, annotations)
-        known = {
-            identity: row
-            for row, identity in enumerate(store.ids)
-            if store.status[row] != STATUS_UNREADABLE
-        }
         images = {image.id: image for image in corpus.images if image.split == TRAIN}
         annotated = [i for i in annotations.annotated if i in known and i in images]
         others = [i for i in annotations.unannotated if i in known] if unannotated else []

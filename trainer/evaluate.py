@@ -20,9 +20,8 @@ from trainer.metrics import mean_metrics, recall_metrics, rsum
 from trainer.ranking import Ranks, rank_embeddings, rank_scores
 from trainer.reranking import RerankOptions, RerankResult, rerank
 from weaksup.errors import DataError, UsageError
-from weaksup.store import RegionStore
+from weaksup.store import RegionStore, readable_ids
 from weaksup.types import (
-    STATUS_UNREADABLE,
     TEST,
     VAL,
     CaptionedImage,
@@ -133,11 +132,10 @@ def choose_split(corpus: Corpus, store: RegionStore, wanted: str) -> SplitImages
     Raises:
         DataError: if there is no such image.
     """
+    readable = {*readable_ids(store)}
     for name in (TEST, VAL) if wanted == TEST else (wanted,):
         captioned = [image for image in corpus.split(name) if image.captions]
-        images = tuple(
-            image for image in captioned if store.status[store.index(image.id)] != STATUS_UNREADABLE
-        )
+        images = tuple(image for image in captioned if image.id in readable)
         if not images:
             continue
         notes = []

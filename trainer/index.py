@@ -22,7 +22,7 @@ from trainer.approximate import KINDS, Approximate, Kind, available, choose_kind
 from trainer.search import CaptionHit, Gallery, Hit, image_hits
 from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.errors import DataError
-from weaksup.store import RegionStore
+from weaksup.store import RegionStore, readable_ids
 from weaksup.types import STATUS_UNREADABLE, Float32, Int64
 from weaksup.wording import counted
 
@@ -154,15 +154,14 @@ def build_index(
         MissingDependencyError: if FAISS is needed and not installed.
     """
     run.check_store(store)
+    ids = readable_ids(store)
     rows = readable(store)
-    if not len(rows):
-        raise DataError(f"no image in {store.path} could be read", "extract other images")
     images = np.concatenate([*_embedded(run, store, rows, progress)])
     known, notes = _known_captions(run) if captions else ([], [])
     return _assembled(
         run,
         images=images,
-        ids=[store.ids[row] for row in rows],
+        ids=ids,
         known=known,
         captions=_caption_rows(run, known, width=images.shape[1]),
         sources=(_source(store, len(rows)),),

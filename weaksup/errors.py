@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# Of 1: below it, what two words share is chance, as in `nocommand` and `compare` (0.5).
+_ALIKE = 0.6
+
 
 class UserError(Exception):
     """Something that the user, not the developer, can mend.
@@ -51,5 +54,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like ``name``, if any is like it."""
-    nearest = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    nearest = get_close_matches(name, list(known), n=1, cutoff=_ALIKE)
     return nearest[0] if nearest else None

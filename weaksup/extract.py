@@ -54,6 +54,8 @@ BATCH_SIZE = 16
 
 # Called with the number of images that are done, that of all, and how many this run has done.
 Progress = Callable[[int, int, int], None]
+# Called with the vocabulary that will be used, before the first image is read.
+Opened = Callable[[Vocabulary], object]
 # Yields how many images of a shard are committed.
 Steps = Generator[int, None, None]
 
@@ -104,7 +106,7 @@ def extract(
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     overwrite: bool = False,
-    opened: Callable[[], object] | None = None,
+    opened: Opened | None = None,
     progress: Progress | None = None,
 ) -> ExtractionReport:
     """Detect regions and concepts in ``images`` and write the region store.
@@ -126,8 +128,8 @@ def extract(
             of them is always waiting for the interpreter.
         overwrite: replace a store that is there, also one in another number of shards, and a
             concept file that is another store's.
-        opened: called once nothing that is in the way has been found, before the first image is
-            read.
+        opened: called with the vocabulary once nothing that is in the way has been found, before
+            the first image is read.
         progress: called after each group.
 
     Raises:
@@ -151,7 +153,7 @@ def extract(
             began = next(steps)
             before += began
             if opened is not None and (began < len(shard.images) or shard is extraction.shards[-1]):
-                opened()
+                opened(extraction.vocabulary)
                 opened = None
             for step in steps:
                 if progress is not None:

@@ -6,10 +6,53 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 
 _BLOCK_BYTES = 1 << 20
+
+
+def require_file(path: Path, what: str, hint: str = "") -> None:
+    """Refuse a path that an option names and that is no regular file.
+
+    Args:
+        what: it should be, in a word or two.
+        hint: what the user can do.
+
+    Raises:
+        UsageError: if it is a folder, or not there.
+    """
+    if path.is_dir():
+        raise UsageError(f"the {what} {path} is a folder", hint)
+    if not path.exists():
+        raise UsageError(f"the {what} {path} does not exist", hint)
+    if not path.is_file():
+        raise UsageError(f"the {what} {path} is a device or a pipe", hint)
+
+
+def why_not_writable(path: Path) -> str:
+    """Why nothing can be made, or made anew, at a path; an empty string if something can.
+
+    The folder that it lies in, or that its missing folders would lie in, is tried with a file
+    without a name, which leaves nothing behind. Permissions alone would not tell: of a file system
+    that may only be read, or to an administrator.
+
+    Args:
+        path: of a file or a folder.
+    """
+    folder = path
+    try:
+        if not path.is_dir():
+            folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"{folder} is a file, not a folder"
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"{error.strerror or error} ({folder})"
 
 
 def sha256(path: Path) -> str:

@@ -52,12 +52,18 @@ class Workspace:
         """Read the workspace at ``folder``, ``$WEAKSUP_WORKSPACE`` or ``./weaksup-workspace``.
 
         Raises:
-            UsageError: if the path is a file.
+            UsageError: if the path is a file, or below one.
             DataError: if its ``workspace.toml`` cannot be read.
         """
         path = Path(folder or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_FOLDER)
         if path.exists() and not path.is_dir():
             raise UsageError(f"the workspace {path} is a file", "name a folder with --workspace")
+        above = next((each for each in path.parents if each.exists()), None)
+        if above is not None and not above.is_dir():
+            raise UsageError(
+                f"the workspace {path} cannot be made: {above} is a file, not a folder",
+                "name a folder with --workspace",
+            )
         memory = path / "workspace.toml"
         if not memory.exists():
             return cls(path)

@@ -11,8 +11,8 @@ from pipelines.compare.config import Comparison
 from trainer.evaluate import FOLD_SIZE, FOLDS, SplitImages, choose_split
 from weaksup.corpora import fingerprint, match_ids, read_corpus
 from weaksup.errors import UsageError
-from weaksup.store import RegionStore, open_store
-from weaksup.types import STATUS_UNREADABLE, TEST, TRAIN, VAL, CaptionedImage, Corpus
+from weaksup.store import RegionStore, open_store, readable_ids
+from weaksup.types import TEST, TRAIN, VAL, CaptionedImage, Corpus
 from weaksup.wording import counted
 
 
@@ -62,11 +62,7 @@ class ComparisonData:
             UsageError: if more images are to be held out than there are.
         """
         store = open_store(source.regions)
-        readable = tuple(
-            name
-            for name, status in zip(store.ids, store.status, strict=True)
-            if status != STATUS_UNREADABLE
-        )
+        readable = readable_ids(store)
         corpus = match_ids(read_corpus(source.captions), readable)
         corpus = hold_out(corpus, source.hold_out)
         test = choose_split(corpus, store, source.test_split)

@@ -19,9 +19,9 @@ from pipelines.suggest.rankings import (
 from trainer.run import Towers
 from weaksup.diversity import standardise
 from weaksup.errors import DataError, UsageError
-from weaksup.store import RegionStore, pool_features
+from weaksup.store import RegionStore, pool_features, readable_ids
 from weaksup.subsample import ImageConcepts
-from weaksup.types import STATUS_UNREADABLE, TRAIN, Annotations, Corpus, Float32
+from weaksup.types import TRAIN, Annotations, Corpus, Float32
 
 StrategyName = Literal["coverage", "diverse", "uncertain", "mixed", "random"]
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
@@ -69,11 +69,7 @@ class Pool:
         seed: int,
     ) -> None:
         check_fits(corpus, annotations)
-        readable = {
-            name
-            for name, status in zip(store.ids, store.status, strict=True)
-            if status != STATUS_UNREADABLE
-        }
+        readable = {*readable_ids(store)}
         self.store, self.corpus, self.annotations, self.run = store, corpus, annotations, run
         self.annotated = [name for name in annotations.annotated if name in readable]
         self.candidates = shuffled(

@@ -58,13 +58,17 @@ function show(found, { picture, name }) {
     const image = make("img", {
       src: `thumbnail/${hit.place}.jpg`, alt: `Result ${rank + 1}: ${hit.image}`, loading: "lazy",
     });
+    const score = decimals(hit.score, 3);
     const label = make("span", {},
-      make("span", { className: "id", textContent: hit.image, title: hit.image }),
-      make("span", { textContent: decimals(hit.score, 3) }));
-    const card = make("button", { className: "card", type: "button" }, image, label);
+      make("span", { className: "id", textContent: hit.image }),
+      make("span", { textContent: score }));
+    // A long name is cut on the card: the whole one stands in its title.
+    const card = make("button", { className: "card", type: "button", title: hit.image }, image, label);
+    card.setAttribute("aria-label", `Result ${rank + 1}: ${hit.image}, score ${score}`);
     card.addEventListener("click", () => open(hit));
     return make("li", {}, card);
   }));
+  $("score").hidden = !found.results.length;
   const unknown = (found.unknown || []).length ? ` Words the run does not know: ${found.unknown.join(", ")}.` : "";
   say(`${counted(found.results.length, "result")}.${unknown}`);
 }

@@ -189,5 +189,9 @@ def test_the_page_loads_nothing_from_elsewhere_and_names_everything(client):
     assert not re.findall(r"\son\w+=|style=", text)
     for tag in re.findall(r"<img[^>]*>", text):
         assert "alt=" in tag
+    # What the number beside a result means, and the whole of a name that is cut.
+    assert re.search(r'<p id="score"[^>]*>Score: the cosine.* negative: only the order', page.text)
+    assert re.search(r'"card", type: "button", title: hit\.image', script)
+    assert re.search(r'"aria-label", `[^`]*\$\{hit\.image\}', script)
     used = {*re.findall(r'\$\("([\w-]+)"\)', script)}
     assert used <= {*re.findall(r'id="([\w-]+)"', text)}

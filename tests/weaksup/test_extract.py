@@ -353,7 +353,7 @@ def test_it_says_once_that_nothing_is_in_the_way(photos, tmp_path, tiny_detector
     opened = []
 
     def call(detector):
-        run(photos, tmp_path, detector, shards=shards, opened=lambda: opened.append(1))
+        run(photos, tmp_path, detector, shards=shards, opened=lambda _: opened.append(1))
 
     call(OnnxDetector(tiny_detector))
     assert len(opened) == 1

@@ -8,14 +8,28 @@ import os
 
 import pytest
 
-from weaksup.errors import DataError
-from weaksup.files import sha256, write_atomically
+from weaksup.errors import DataError, UsageError
+from weaksup.files import require_file, sha256, write_atomically
 
 
 def test_sha256_of_more_than_one_block(tmp_path):
     content = bytes(range(256)) * 5000
     (tmp_path / "file").write_bytes(content)
     assert sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_what_an_option_names_is_a_file(tmp_path):
+    (tmp_path / "there").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    require_file(tmp_path / "there", "list")
+    for path, message in (
+        (tmp_path, f"the list {tmp_path} is a folder"),
+        (tmp_path / "gone", f"the list {tmp_path / 'gone'} does not exist"),
+        (tmp_path / "pipe", f"the list {tmp_path / 'pipe'} is a device or a pipe"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            require_file(path, "list", "name another")
+        assert (caught.value.message, caught.value.hint) == (message, "name another")
 
 
 def test_it_makes_the_folder_and_leaves_nothing_else(tmp_path):

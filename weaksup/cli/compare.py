@@ -16,6 +16,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import check_place
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.workspace import Workspace
 
@@ -80,11 +81,13 @@ def command(
     comparison = load_comparison(file)
     out, notices = stdout(), stderr()
     workspace = Workspace.open(workspace_folder)
+    folder = workspace.reports / "compare" / comparison.name
+    check_place(folder, option="--workspace")
     compare(
         comparison,
         regions=regions or workspace.require(workspace.regions, command="extract --images DIR"),
         captions=resolve_captions(workspace, captions, notices),
-        folder=workspace.reports / "compare" / comparison.name,
+        folder=folder,
         options=Options(only=only, jobs=jobs, discard_runs=discard_runs, plots=not no_plots),
         out=out,
         notices=notices,

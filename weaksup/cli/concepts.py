@@ -12,7 +12,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from weaksup.cli.options import ANY_PATH, in_workspace, stderr, stdout, workspace_option
+from weaksup.cli.options import in_workspace, stderr, stdout, workspace_option
+from weaksup.cli.places import Place
+from weaksup.cli.show_store import why_unusable
 from weaksup.concepts import (
     KINDS,
     WORDNET_NOTICE,
@@ -24,6 +26,7 @@ from weaksup.concepts import (
 from weaksup.concepts.model import FROM_CAPTIONS
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
+from weaksup.store import open_store
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
@@ -44,7 +47,7 @@ SUFFIXES = (".json", ".csv", ".tsv")
 )
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(),
     metavar="FILE",
     help="Also save all concepts of the kind: .json, .csv, or .tsv, a list that "
     "`extract --concepts` reads (without what captions brought).",
@@ -81,8 +84,16 @@ def command(
     if out is not None:
         _save(out, chosen, vocabulary)
         stdout().print(f"saved to {out}", markup=False, highlight=False)
-    following = in_workspace(_next(out, annotated=with_captions), workspace_folder)
-    stderr().print(following, markup=False, highlight=False)
+    unusable = None
+    # The store of a large collection takes a while to open: a region that counts says enough.
+    if workspace.regions.exists() and not any(concept.regions for concept in vocabulary.concepts):
+        unusable = why_unusable(open_store(workspace.regions))
+    if unusable is not None:
+        stderr().print(f"warning: {unusable.message}", markup=False, highlight=False)
+        following = f"next: {unusable.hint}"
+    else:
+        following = _next(out, annotated=with_captions)
+    stderr().print(in_workspace(following, workspace_folder), markup=False, highlight=False)
 
 
 def _next(out: Path | None, *, annotated: bool) -> str:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from weaksup.cli.options import ANY_PATH, stdout
+from weaksup.cli.options import stdout
+from weaksup.cli.places import Place
 
 
 @click.command("demo")
 @click.option(
     "--workspace",
     "workspace_folder",
-    type=ANY_PATH,
+    type=Place(file=False, folder=True),
     default=Path("demo-workspace"),
     show_default=True,
     metavar="DIR",

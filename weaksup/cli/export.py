@@ -19,6 +19,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.store import open_store
@@ -42,7 +43,7 @@ FORMATS = ("precomp",)
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Place(file=False, folder=True),
     required=True,
     metavar="DIR",
     help="Folder to write.",

@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 
 from weaksup.cli.options import (
-    ANY_PATH,
     EXISTING,
     captions_option,
     in_workspace,
@@ -22,6 +21,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.concepts import WORDNET_NOTICE, refuse_another_stores
 from weaksup.corpora import detect_format
@@ -34,15 +34,18 @@ from weaksup.detectors.build import (
 )
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
+from weaksup.wording import counted
 from weaksup.workspace import Workspace, concepts_file
 
 if TYPE_CHECKING:
+    from weaksup.concepts import Vocabulary
     from weaksup.extract import ExtractionReport
 
 T = TypeVar("T")
 
 LISTED = 20  # unreadable images that are named; a file has them all
 SHOWN_CONCEPTS = 12
+NAMED_UNMATCHED = 5
 MIN_REGIONS = 10
 FEATURE_SIZE = 448
 
@@ -162,9 +165,7 @@ FEATURE_SIZE = 448
 @click.option(
     "--shards",
     type=click.IntRange(1, 99999),
-    default=1,
-    show_default=True,
-    help="Cut the store into so many files; --out then names a folder.",
+    help="Cut the store into so many files; --out then names a folder.  [default: 1]",
 )
 @click.option(
     "--shard",
@@ -182,7 +183,7 @@ FEATURE_SIZE = 448
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(folder=True),
     metavar="FILE",
     help="The store; the commands after this one then find it there.  [default: regions.h5 in the "
     "workspace]",
@@ -207,7 +208,7 @@ def command(
     processes: int | None,
     device: str,
     precision: str,
-    shards: int,
+    shards: int | None,
     shard: int | None,
     engine: str,
     overwrite: bool,
@@ -230,6 +231,12 @@ def command(
     if captions is not None:
         # What is no captions file must not be remembered, and is told before the detector works.
         detect_format(captions)
+    if shard is not None and shards is None:
+        raise UsageError(
+            f"--shard {shard} is one of several files, and --shards does not say of how many",
+            f"add --shards N, the same for every task and over {shard}, and --out DIR",
+        )
+    shards = shards or 1
     if shards > 1 and out is None:
         raise UsageError("--shards cuts the store into a folder of files", "name it with --out DIR")
     if shard is not None and (engine != "local" or processes is not None):
@@ -263,6 +270,7 @@ def command(
             "name one with --images DIR",
         )
     store = out or workspace.own_regions
+    check_place(store, option="--out")
     concepts = concepts_file(store)
     if not overwrite:
         _check_detector(store, detector)
@@ -314,7 +322,7 @@ def command(
     if len(report.unreadable) == report.images:
         # A store of no picture is good for nothing; what is there is most likely no pictures.
         raise DataError(
-            "\n".join([f"none of the images could be read: {report.images:,}", *unreadable]),
+            "\n".join([f"none of {counted(report.images, 'image')} could be read:", *unreadable]),
             "mend them, or name another folder with --images, and run with --overwrite",
         )
     if not report.wordnet:
@@ -398,10 +406,11 @@ def _run(
 
         # Not before the store is open: neither a mistyped model nor a store that is in the way may
         # change what the workspace remembers.
-        def opened() -> None:
+        def opened(vocabulary: Vocabulary) -> None:
             nonlocal began
             began = time.monotonic()
             remember()
+            _warn_of_unmatched(vocabulary)
 
         def advance(done: int, total: int, fresh: int) -> None:
             rate = fresh / max(time.monotonic() - began, 1e-9)
@@ -413,6 +422,27 @@ def _run(
 
 def _note(text: str) -> None:
     stderr().print(f"note: {text}", markup=False, highlight=False)
+
+
+def _warn_of_unmatched(vocabulary: Vocabulary) -> None:
+    """Name what a concept list asks for in vain, before hours of work."""
+    unmatched = vocabulary.unmatched
+    if not unmatched:
+        return
+    named = ", ".join(unmatched[:NAMED_UNMATCHED])
+    if len(unmatched) > NAMED_UNMATCHED:
+        named += f" and {len(unmatched) - NAMED_UNMATCHED:,} more"
+    lines = [
+        f"warning: {len(unmatched):,} of {counted(len(vocabulary.concepts), 'concept')} of the "
+        f"list: no label of the detector, only captions can name them: {named}"
+    ]
+    if not (vocabulary.object_rows >= 0).any():
+        lines.append(
+            "warning: no object label of the detector is in the list: no region will have a name. "
+            "Without --concepts, `weaksup concepts` shows afterwards what the detector can say"
+        )
+    for line in lines:
+        stderr().print(line, markup=False, highlight=False)
 
 
 def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
@@ -429,8 +459,8 @@ def _show(report: ExtractionReport, seconds: float, console: Console) -> None:
         console.print(f"images without a box: {report.without_regions:,}", highlight=False)
     for kind in ("object", "attribute"):
         words = [f"{name} {count:,}" for k, name, count in report.counts if k == kind]
-        if words:
-            text = f"{kind}s: {', '.join(words[:SHOWN_CONCEPTS])}"
+        if words or kind == "object":
+            text = f"{kind}s: {', '.join(words[:SHOWN_CONCEPTS]) or 'none was named'}"
             console.print(text, highlight=False, markup=False)
     if report.classes:
         words = [f"{name} {count:,}" for name, count in report.classes[:SHOWN_CONCEPTS]]

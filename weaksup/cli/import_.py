@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from weaksup.cli.options import (
-    ANY_PATH,
     EXISTING,
     in_workspace,
     progress,
@@ -16,6 +15,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.files import write_atomically
 from weaksup.wording import counted
@@ -32,7 +32,7 @@ MISSING = "missing-images.txt"
 @click.argument("source", type=EXISTING)
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(folder=True),
     metavar="FILE",
     help="The store; the commands after this one then find it there.  [default: regions.h5 in the "
     "workspace]",
@@ -80,6 +80,7 @@ def command(
 
     workspace = Workspace.open(workspace_folder)
     store = out or workspace.own_regions
+    check_place(store, option="--out")
     recognise(source)  # before what is in the way of something that is no features at all
     concepts = concepts_file(store)
     if not (overwrite or is_begun(store)):

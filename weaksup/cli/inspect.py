@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from weaksup.cli.json_file import json_option, write_json
-from weaksup.cli.options import in_workspace, regions_option, stdout, workspace_option
+from weaksup.cli.options import in_workspace, regions_option, stderr, stdout, workspace_option
+from weaksup.cli.places import Place
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.cli.show_image import show_image
 from weaksup.cli.show_run import show_run
-from weaksup.cli.show_store import show_store, store_json
+from weaksup.cli.show_store import show_store, store_json, why_unusable
 from weaksup.errors import UsageError
 from weaksup.workspace import Workspace
 
@@ -31,7 +32,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 @click.option("--image", metavar="ID", help="Show this image instead, by its id in the store.")
 @click.option(
     "--picture",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="Draw --image with boxes, names and scores: .png, .jpg or .webp.",
 )
@@ -95,7 +96,12 @@ def command(
     if json_file is not None:
         write_json(json_file, content)
         out.print(f"written: {json_file}", markup=False, highlight=False)
-    following = _next(store, image, picture, folder)
+    unusable = why_unusable(store)
+    if unusable is None:
+        following = _next(store, image, picture, folder)
+    else:
+        stderr().print(f"warning: {unusable.message}", markup=False, highlight=False)
+        following = f"next: {unusable.hint}"
     out.print(in_workspace(following, workspace_folder), markup=False, highlight=False)
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from weaksup.errors import DataError, UsageError
+from weaksup.cli.places import Place, standard_stream
+from weaksup.errors import DataError
 from weaksup.files import write_atomically
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +26,7 @@ def json_option(what: str) -> Callable[[F], F]:
     return click.option(
         "--json",
         "json_file",
-        type=click.Path(dir_okay=False, readable=False, path_type=Path),
+        type=Place(special=True),
         metavar="FILE",
         help=f"Write {what} to FILE as well; it may be a device, a pipe or /dev/stdout.",
     )
@@ -37,7 +36,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write figures where the user wants them, leaving links and devices what they are.
 
     Raises:
-        UsageError: if it cannot be written.
+        DataError: if it cannot be written, though it could when the command line was read.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
@@ -50,10 +49,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         write_atomically(Path(os.path.realpath(path)), text, hint="name another file")
     except BrokenPipeError:
         raise  # the reader has left: no defect, and nobody listens
-    except DataError as error:
-        raise UsageError(error.message, error.hint) from error
     except OSError as error:
-        raise UsageError(
+        raise DataError(
             f"{path} cannot be written: {error.strerror}", "name another file"
         ) from error
 
@@ -62,10 +59,8 @@ def _open_special(path: Path) -> int | None:
     """A descriptor to write to what is no regular file; None for a regular or a new file."""
     if not path.exists():
         return None
-    sys.stdout.flush()
     # /dev/stdout may be a regular file: opened anew, it would be written from its start.
-    for number in (1, 2):
-        with suppress(OSError):  # it is closed
-            if os.path.samestat(path.stat(), os.fstat(number)):
-                return os.dup(number)
+    stream = standard_stream(path)
+    if stream is not None:
+        return os.dup(stream)
     return None if path.is_file() else os.open(path, os.O_WRONLY)

@@ -15,8 +15,8 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.runs import recorded_file, run_folder
-from weaksup.errors import UsageError
 from weaksup.files import write_atomically
 from weaksup.types import SPLITS, TEST
 from weaksup.workspace import Workspace
@@ -26,7 +26,7 @@ from weaksup.workspace import Workspace
 @run_option
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="Where to write it.  [default: report.html in the run's folder]",
 )
@@ -70,8 +70,7 @@ def command(
     store = open_store(regions or recorded_file(loaded.regions, name, option="--regions"))
     loaded.check_store(store)
     path = out or loaded.folder / "report.html"
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder", "name a file")
+    check_place(path, option="--out")
     with stderr().status("evaluating, and drawing"):
         report = collect(loaded, store, captions_file, split=split)
         page = render(report, folders=workspace.images)

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from weaksup.cli.options import (
-    ANY_PATH,
     in_workspace,
     models_option,
     progress,
@@ -24,6 +23,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.images import locate_image
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # Captions that the table shows below the images.
 SHOWN_CAPTIONS = 5
+PICTURE = Path("search.png")
 
 
 @click.command("search")
@@ -65,7 +66,7 @@ SHOWN_CAPTIONS = 5
 )
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(),
     metavar="FILE",
     help="Where --format picture goes: .png, .jpg or .webp.  [default: search.png, here]",
 )
@@ -126,7 +127,7 @@ def command(
         results = [asdict(hit) for hit in (captions if find == "captions" else hits)]
         click.echo(json.dumps({"query": query, "results": results}, ensure_ascii=False))
     elif form == "picture":
-        written = _draw(query, hits, out or Path("search.png"), workspace.images)
+        written = _draw(query, hits, out or PICTURE, workspace.images)
         stdout().print(f"written: {written}", markup=False, highlight=False)
     else:
         _show(stdout(), query, hits, captions)
@@ -149,6 +150,8 @@ def _check(*, text: str | None, image: str | None, find: str, form: str, out: Pa
         raise UsageError("captions make no picture", "leave --find out, or use --format table")
     if out is not None and form != "picture":
         raise UsageError(f"--out {out} is for --format picture", "add --format picture")
+    if form == "picture":
+        check_place(out or PICTURE, option="--out")
     if out is not None and out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"--out {out}: a picture is .png, .jpg or .webp", "name such a file")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from weaksup.store import RegionStore
 
 _EVIDENCE = 10
+MOST_COMPARED = 20_000  # names, in a second or two
+_DIGITS = re.compile(r"[0-9]+")
 
 
 def show_image(
@@ -82,7 +86,7 @@ def _index(store: RegionStore, image: str) -> int:
     ends = [name for name in store.ids if name.endswith(f"/{image}")]
     if len(ends) == 1:
         return store.index(ends[0])
-    nearest = nearest_name(image, store.ids[:20_000])
+    nearest = _meant(image, store.ids)
     hint = f"did you mean {nearest}? " if nearest and not ends else ""
     what = f"{len(ends)} images end in {image}" if ends else f"the store has no image {image}"
     raise UsageError(
@@ -90,6 +94,21 @@ def _index(store: RegionStore, image: str) -> int:
         f"{hint}ids are paths relative to the image folder"
         + (f", such as {(ends or store.ids)[0]}" if ends or store.ids else ""),
     )
+
+
+def _meant(image: str, ids: Sequence[str]) -> str | None:
+    """The id that was most likely meant, if any was.
+
+    Its file has the same numbers, however many zeros they begin with: another number is another
+    image, and not a typing error.
+    """
+    numbers = _numbers(image)
+    alike = [name for name in ids if _numbers(name) == numbers]
+    return nearest_name(image, alike[:MOST_COMPARED])
+
+
+def _numbers(image: str) -> list[int]:
+    return [int(digits) for digits in _DIGITS.findall(image.rpartition("/")[2])]
 
 
 def _seen(store: RegionStore, index: int) -> Seen:

@@ -11,11 +11,22 @@ from rich.table import Table
 from rich.text import Text
 
 from weaksup.cli.options import rows
+from weaksup.errors import DataError
+from weaksup.store import readable_ids
 from weaksup.wording import counted
 
 if TYPE_CHECKING:
     from weaksup.inspect.summary import StoreSummary
     from weaksup.store import RegionStore
+
+
+def why_unusable(store: RegionStore) -> DataError | None:
+    """What is wrong with a store of which no image could be read, and mends it; or nothing."""
+    try:
+        readable_ids(store)
+    except DataError as error:
+        return error
+    return None
 
 
 def store_json(store: RegionStore, summary: StoreSummary) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ import click
 from rich.table import Table
 
 from weaksup.cli.options import (
-    ANY_PATH,
     captions_option,
     in_workspace,
     resolve_captions,
@@ -18,13 +18,14 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.concepts import WORDNET_NOTICE
 from weaksup.corpora import assign_splits, match_ids, read_corpus, write_annotations
 from weaksup.corpora.annotations import UNITS
 from weaksup.errors import UsageError
-from weaksup.store import RegionStore, open_store, pool_features
+from weaksup.store import RegionStore, open_store, pool_features, readable_ids
 from weaksup.subsample import STRATEGIES, ImageConcepts, measure_coverage, subsample
-from weaksup.types import SPLITS, STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.types import SPLITS, TRAIN, Annotations, Corpus
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
@@ -63,7 +64,7 @@ NAMED = 8
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice.")
 @click.option(
     "--out",
-    type=ANY_PATH,
+    type=Place(),
     metavar="FILE",
     help="Where to write the annotations.  [default: annotations.json in the workspace]",
 )
@@ -89,20 +90,16 @@ def command(
     """
     if not 0 < ratio <= 1:
         raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", "for example --ratio 0.2")
-    if out is not None and out.is_dir():
-        raise UsageError(f"--out {out} is a folder", "name a file")
     workspace = Workspace.open(workspace_folder)
+    path = out or workspace.annotations
+    check_place(path, option="--out")
     console = stdout()
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
     store = open_store(workspace.regions) if workspace.regions.exists() else None
-    readable: list[str] = []
+    readable: Sequence[str] = ()
     concepts = features = None
     if store is not None:
-        readable = [
-            name
-            for name, status in zip(store.ids, store.status, strict=True)
-            if status != STATUS_UNREADABLE
-        ]
+        readable = readable_ids(store)
         corpus = match_ids(corpus, readable)
         concepts = ImageConcepts.of_store(store, min_score=store.score_threshold)
         features = partial(pool_features, store)
@@ -119,7 +116,6 @@ def command(
     # Only now: captions of other images must not stand in the way of the next bare call.
     if captions is not None:
         workspace = workspace.remember(captions=captions)
-    path = out or workspace.annotations
     write_annotations(path, annotations)
     console.print(_table(corpus, annotations))
     lines = [*corpus.notes, *_store_lines(workspace, store)]

@@ -19,9 +19,11 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import Place, check_place
 from weaksup.cli.runs import run_folder
 from weaksup.corpora import (
     assign_splits,
+    detect_format,
     find_captions,
     fingerprint,
     match_ids,
@@ -29,10 +31,10 @@ from weaksup.corpora import (
     read_annotations,
     read_corpus,
 )
-from weaksup.errors import UsageError
+from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
-from weaksup.store import open_store
-from weaksup.types import STATUS_UNREADABLE, TRAIN, Annotations, Corpus
+from weaksup.store import open_store, readable_ids
+from weaksup.types import TRAIN, Annotations, Corpus
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 STRATEGIES = ("coverage", "diverse", "uncertain", "mixed", "random")
 SUFFIXES = (".csv", ".html")
 SHOWN = 5
+_WORKSHEET = (
+    "--add takes the csv file that `weaksup suggest --budget N` writes, with captions filled in"
+)
 
 
 @click.command("suggest")
@@ -87,7 +92,7 @@ SHOWN = 5
     "--out",
     "outs",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="Worksheet, FILE.csv or, with pictures, FILE.html; repeatable. With --add the captions, "
     "FILE.csv.  [default: reports/suggest.csv and .html, and captions.csv, in the workspace]",
@@ -126,15 +131,18 @@ def command(
     workspace = Workspace.open(workspace_folder)
     paths = list(outs) or _default_places(workspace, adding=add is not None)
     _check_places(paths, adding=add, overwrite=overwrite)
+    if add is not None:
+        _check_worksheet(add)
     store = open_store(workspace.require(workspace.regions, command="extract --images DIR"))
+    readable = readable_ids(store)
     console = stdout()
     begins = add is None and captions is None and _has_no_captions(workspace)
     if begins:
-        whole, annotations = _nothing(_readable(store))
+        whole, annotations = _nothing(readable)
         corpus = whole
     else:
         whole = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
-        corpus = match_ids(whole, _readable(store))
+        corpus = match_ids(whole, readable)
         annotations = read_annotations(workspace.annotations)
     if add is not None:
         following = _add(console, paths[0], add, whole, corpus, annotations, store)
@@ -170,6 +178,7 @@ def _check_places(paths: Sequence[Path], *, adding: Path | None, overwrite: bool
     if adding is not None and len(paths) > 1:
         raise UsageError("--add writes one file", "give --out once")
     for path in paths:
+        check_place(path, option="--out")
         if path.suffix.lower() not in known:
             raise UsageError(
                 f"--out {path}: what kind of file is not known", f"end it in {' or '.join(known)}"
@@ -181,14 +190,6 @@ def _check_places(paths: Sequence[Path], *, adding: Path | None, overwrite: bool
                 f"{path} is there already, and may have been filled in",
                 "name another file with --out, or replace it with --overwrite",
             )
-
-
-def _readable(store: RegionStore) -> list[str]:
-    return [
-        name
-        for name, status in zip(store.ids, store.status, strict=True)
-        if status != STATUS_UNREADABLE
-    ]
 
 
 def _has_no_captions(workspace: Workspace) -> bool:
@@ -213,6 +214,18 @@ def _nothing(readable: Sequence[str]) -> tuple[Corpus, Annotations]:
         unannotated=tuple(sorted(readable)),
     )
     return corpus, annotations
+
+
+def _check_worksheet(path: Path) -> None:
+    """Say of a file without images and captions that it is no worksheet, before all else is read.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        detect_format(path)
+    except DataError as error:
+        raise DataError(f"no worksheet: {error.message}", _WORKSHEET) from error
 
 
 def _load(
@@ -310,8 +323,13 @@ def _add(
     from pipelines.suggest.worksheet import joined
 
     check_fits(corpus, annotations)
-    readable = _readable(store)
-    filled = match_ids(read_corpus(worksheet), readable)
+    readable = readable_ids(store)
+    written = read_corpus(worksheet)
+    if assign_splits(written).fingerprint == whole.fingerprint:
+        raise DataError(
+            f"{worksheet} has the captions that there are already, in {whole.source}", _WORKSHEET
+        )
+    filled = match_ids(written, readable)
     known = match_names([image.id for image in whole.images], readable)
     lacking = [image for image in whole.images if image.id not in known]
     for note in filled.notes:

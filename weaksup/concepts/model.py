@@ -61,6 +61,8 @@ class Vocabulary:
             leaves the label out. Empty for a vocabulary that was read from a file.
         attribute_rows: the same for attribute labels and ``attributes``.
         notes: what was merged or left out, a sentence each.
+        unmatched: concepts of a user's list that no label of the detector has a name of, in the
+            order of the list's; only captions can name them.
         store: the region store whose words and counts these are, from the folder that the file of
             this vocabulary is in; None where that is not known.
     """
@@ -70,6 +72,7 @@ class Vocabulary:
     object_rows: Int32 = field(default_factory=_no_rows)
     attribute_rows: Int32 = field(default_factory=_no_rows)
     notes: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
     store: str | None = None
 
     def of(self, kind: str) -> tuple[Concept, ...]:

@@ -22,7 +22,8 @@ from weaksup.concepts.model import (
 )
 from weaksup.concepts.names import Key, base_name, key_of, split_label
 from weaksup.concepts.wordnet import WordNet, find_wordnet
-from weaksup.errors import DataError, UsageError
+from weaksup.errors import DataError
+from weaksup.files import require_file
 from weaksup.types import Int32
 from weaksup.wording import counted
 
@@ -78,7 +79,13 @@ def build_vocabulary(
         sources={"spacy": pipeline_name(), "wordnet": wordnet.version if wordnet else None},
         object_rows=rows[OBJECT],
         attribute_rows=rows[ATTRIBUTE],
-        notes=tuple(_notes(rows, {kind: len(book.entries) for kind, book in books.items()})),
+        notes=tuple(_notes(rows)),
+        unmatched=tuple(
+            names[0]
+            for kind, book in books.items()
+            for row, names in enumerate(book.entries)
+            if row not in rows[kind]
+        ),
     )
 
 
@@ -186,8 +193,7 @@ def _add_list(
 
 def _read_list(path: Path) -> list[tuple[int, list[str]]]:
     """Line numbers from 1, and the names of each line, lower case."""
-    if not path.is_file():
-        raise UsageError(f"the concept list {path} does not exist", "name a text file")
+    require_file(path, "concept list", "name a text file, a concept a line")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -207,7 +213,7 @@ def _read_list(path: Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
-def _notes(rows: dict[str, Int32], sizes: dict[str, int]) -> list[str]:
+def _notes(rows: dict[str, Int32]) -> list[str]:
     notes = []
     for kind in KINDS:
         labels, kept = len(rows[kind]), int((rows[kind] >= 0).sum())
@@ -217,9 +223,4 @@ def _notes(rows: dict[str, Int32], sizes: dict[str, int]) -> list[str]:
             notes.append(f"{labels - kept:,} of {total} not in the concept list")
         if used < kept:
             notes.append(f"{counted(kept, f'{kind} label')} became {counted(used, 'concept')}")
-        if used < sizes[kind]:
-            unseen = counted(
-                sizes[kind] - used, f"{kind} of the list is", f"{kind}s of the list are"
-            )
-            notes.append(f"{unseen} no label of the detector")
     return notes

@@ -26,7 +26,7 @@ from weaksup.detectors.fetch import fetch
 from weaksup.detectors.install import DETECTRON2
 from weaksup.detectors.torchvision_weights import COUNTER, read_state
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
-from weaksup.files import sha256
+from weaksup.files import require_file, sha256
 from weaksup.wording import counted
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ def _find(text: str) -> _Source:
     name = str(Path(name).with_suffix("")) if published else path.stem
     if match["file"] is not None:
         file = Path(match["file"])
-        if not file.is_file():
-            raise UsageError(f"the weights file {file} does not exist")
+        require_file(file, "weights file")
         return _Source(name=name, config=config, weights=file, published=False)
     if published:
         return _Source(name=name, config=config, weights=_published(name), published=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weaksup.errors import DataError, UsageError
+from weaksup.errors import DataError
+from weaksup.files import require_file
 
 # The object classes of COCO 2014/2017 (Lin et al., ECCV 2014) in the order of their category ids,
 # as YOLO-like detectors number them. Torchvision's 91-entry list has gaps; this one has none.
@@ -27,11 +28,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Read a list of names, one a line, in the order of the network's classes.
 
     Raises:
-        UsageError: if there is no such file.
+        UsageError: if there is no such file, or it is a folder.
         DataError: if it is not UTF-8 text, is empty, or has an empty line before its last name.
     """
-    if not path.is_file():
-        raise UsageError(f"the labels file {path} does not exist")
+    require_file(path, "labels file", "name a text file, a class a line")
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from weaksup.errors import DataError, MissingDependencyError, UsageError
+from weaksup.errors import DataError, MissingDependencyError
+from weaksup.files import require_file
 from weaksup.types import Float32
 
 CUDA = "CUDAExecutionProvider"
@@ -42,8 +43,7 @@ class OnnxFile:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise UsageError(f"the weights file {path} does not exist", "name an ONNX file")
+        require_file(path, "weights file", "name an ONNX file")
         self.path = path
         try:
             self.model = onnx.load(str(path))

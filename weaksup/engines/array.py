@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from weaksup.analyser import Traits
 from weaksup.detectors.build import ModelChoice
 from weaksup.errors import UsageError
-from weaksup.extract import Progress, Shard, extract_shard, plan_extraction
+from weaksup.extract import Opened, Progress, Shard, extract_shard, plan_extraction
 
 
 def extract_one(
@@ -24,7 +24,7 @@ def extract_one(
     batch_size: int,
     workers: int | None,
     overwrite: bool,
-    opened: Callable[[], object],
+    opened: Opened,
     progress: Progress,
 ) -> Shard:
     """Write shard number ``shard``, from 0, or go on with it; nobody else may be writing that one.
@@ -53,7 +53,7 @@ def extract_one(
     part = extraction.shards[shard]
     with closing(extract_shard(part, detector, feature_model, threads=workers)) as steps:
         before = next(steps)
-        opened()
+        opened(extraction.vocabulary)
         for step in steps:
             progress(step, len(part.images), step - before)
     return part

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from weaksup.analyser import ATTRIBUTE_SLOTS, Traits
 from weaksup.engines.crew import Crew, Died, Event, Failed, Finished, Ready, Step
 from weaksup.errors import DataError, MissingDependencyError, UsageError
-from weaksup.extract import Extraction, ExtractionReport, Progress, Shard
+from weaksup.extract import Extraction, ExtractionReport, Opened, Progress, Shard
 from weaksup.store import StoreBusyError, StorePlan
 
 # Workers that die one after the other, on one group of images or before their models are built.
@@ -57,7 +57,7 @@ class Dealer:
         crew: entered; it is not ended here.
         plan: what is to be done, from what the models bring.
         shards: into how many it divides the store.
-        opened: called once nothing that is in the way has been found.
+        opened: called with the vocabulary once nothing that is in the way has been found.
         progress: called after each group.
         notify: called with a sentence when a worker has died or none comes.
     """
@@ -68,7 +68,7 @@ class Dealer:
         plan: Callable[[Traits], Extraction],
         *,
         shards: int,
-        opened: Callable[[], object],
+        opened: Opened,
         progress: Progress,
         notify: Notify,
     ) -> None:
@@ -106,8 +106,8 @@ class Dealer:
             if nobody and not noticed and time.monotonic() - began > NOTICE_SECONDS:
                 noticed = True
                 self._notify(f"no worker has started yet; each asks for {self._crew.asks}")
-        assert self._extraction is not None
         self._open()
+        assert self._extraction is not None
         return self._extraction.finish(done_before=sum(task.before or 0 for task in self._tasks))
 
     def _recruit(self) -> None:
@@ -186,8 +186,9 @@ class Dealer:
             self._progress(finished, total, finished - before)
 
     def _open(self) -> None:
-        self._opened()
-        self._opened = lambda: None
+        assert self._extraction is not None
+        self._opened(self._extraction.vocabulary)
+        self._opened = lambda _: None
 
     def _failed(self, worker: int, event: Failed) -> None:
         task = self._busy.pop(worker, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from weaksup.detectors.build import ModelChoice
 from weaksup.engines.crew import Crew
 from weaksup.engines.deal import Dealer, Notify
 from weaksup.errors import UsageError
-from weaksup.extract import BATCH_SIZE, ExtractionReport, Progress, extract, plan_extraction
+from weaksup.extract import BATCH_SIZE, ExtractionReport, Opened, Progress, extract, plan_extraction
 
 LOCAL, RAY = "local", "ray"
 
@@ -33,7 +33,7 @@ def run_extraction(
     shards: int = 1,
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
-    opened: Callable[[], object] = _ignore,
+    opened: Opened = _ignore,
     progress: Progress = _ignore,
     notify: Notify = _ignore,
 ) -> ExtractionReport:

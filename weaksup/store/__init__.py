@@ -2,6 +2,7 @@
 
 from weaksup.store.journal import StoreBusyError
 from weaksup.store.pooled import pool_features
+from weaksup.store.readable import readable_ids
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
 from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
 from weaksup.store.shards import Overwriting, check_shards, finish_shards, is_begun
@@ -22,6 +23,7 @@ __all__ = [
     "is_begun",
     "open_store",
     "pool_features",
+    "readable_ids",
     "shard_path",
     "shard_ranges",
     "write_store",

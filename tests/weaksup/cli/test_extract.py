@@ -99,6 +99,24 @@ def test_without_wordnet_it_says_so(run_extract, photos, onnx, tmp_path, monkeyp
     assert "WordNet" not in out
 
 
+def test_what_a_concept_list_asks_for_in_vain_is_named(run_extract, photos, onnx, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("dragon\nperson\n" + "".join(f"word{number}\n" for number in range(6)))
+    code, _, err = run_extract("--images", photos, *onnx, "--concepts", words)
+    assert code == 0
+    assert "7 of 8 concepts of the list: no label of the detector" in err
+    assert "dragon, word0, word1, word2, word3 and 2 more" in err
+    assert "no region will have a name" not in err
+    words.write_text("dragon\n")
+    code, out, err = run_extract(*onnx, "--concepts", words, "--overwrite")
+    assert code == 0
+    assert "captions can name them: dragon\n" in err
+    assert "no region will have a name" in err
+    assert "objects: none" in out
+    words.write_text("dogs\ntraffic light\nred\n")
+    assert "of the list" not in run_extract(*onnx, "--concepts", words, "--overwrite")[2]
+
+
 def test_brackets_in_names_are_no_markup(run_extract, photos, onnx, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("dog [red]\ncat [/]\nfox [b]\n")
@@ -339,7 +357,7 @@ def test_only_unreadable_images_are_bad_data(run_extract, onnx, tmp_path):
     for _ in range(2):  # the second time, of a finished store
         code, out, err = run_extract("--images", tmp_path / "pictures", *onnx)
         assert (code, out) == (3, "")
-        assert "none of the images could be read: 1\n  a.jpg: the file is empty" in err
+        assert "none of 1 image could be read:\n  a.jpg: the file is empty" in err
         assert "--overwrite" in err
     assert Workspace.open().unreadable.read_text() == "a.jpg\tthe file is empty\n"
 
@@ -391,7 +409,10 @@ def test_more_unreadable_images_than_fit(run_extract, onnx, tmp_path):
         (["--images", "PHOTOS", "--detectr", "onnx"], 2, "--detectr"),
         (["--images", "PHOTOS", "--shards", "2"], 2, "--out"),
         (["--images", "PHOTOS", "ONNX", "--processes", "2"], 2, "--shards 8 --out DIR"),
-        (["--images", "PHOTOS", "ONNX", "--shard", "1"], 2, "no shard 1 of 1"),
+        (["--images", "PHOTOS", "ONNX", "--shards", "1", "--shard", "1"], 2, "no shard 1 of 1"),
+        (["--images", "PHOTOS", "ONNX", "--shard", "3"], 2, "add --shards N, the same for every"),
+        (["--images", "PHOTOS", "ONNX", "--labels", "EMPTY"], 2, "empty is a folder"),
+        (["--images", "PHOTOS", "ONNX", "--concepts", "EMPTY"], 2, "empty is a folder"),
         (["--images", "PHOTOS", "ONNX", "--shard", "0", "--engine", "ray"], 2, "--shard"),
         (["--images", "PHOTOS", "--min-regions", "9", "--max-regions", "5"], 2, "--min-regions"),
         (["--images", "PHOTOS", "ONNX", "--feature-model", "resnet51"], 2, "resnet50"),

@@ -93,6 +93,21 @@ def test_an_image_and_its_picture(
     assert [word["text"] for word in found["explanation"]["words"]] == ["sunny", "dog", "zeppelin"]
 
 
+def test_another_number_is_no_typing_error(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image, meant in (
+        ("photos/3.jpg", "did you mean photos/03.jpg? "),
+        ("photo/0012.JPG", "did you mean photos/12.jpg? "),
+        ("photos/33.jpg", ""),
+        ("photos/103.jpg", ""),
+        ("photos/dog.jpg", ""),
+    ):
+        assert run("--image", image) == 2
+        hint = f"hint: {meant}ids are paths relative to the image folder, such as photos/00.jpg"
+        assert hint in capsys.readouterr().err
+
+
 def test_wrong_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, code, message in (
         (["--picture", tmp_path / "out.png"], 2, "--picture is about one image"),
@@ -105,7 +120,7 @@ def test_wrong_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (["--image", "photos/03.jpg", "--text", "a dog"], 3, "weaksup train"),
         (["--run", "nothing"], 2, "there is no such folder"),
         (["--workspace", tmp_path / "none"], 3, "weaksup extract"),
-        (["--image", "photos/03.jpg", "--picture", "/proc/x/out.png"], 3, "cannot be written"),
+        (["--image", "photos/03.jpg", "--picture", "/proc/x/out.png"], 2, "cannot be written"),
     ):
         assert run(*arguments) == code, arguments
         said = capsys.readouterr()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
+import subprocess
+import sys
 
 import pytest
 
@@ -16,6 +17,23 @@ def run(*words):
     return end.value.code
 
 
+def test_ctrl_c_while_the_command_line_loads_is_no_traceback():
+    # The signal comes where a user's would: at the import of click, and before anything is done.
+    code = """
+import importlib.abc, os, signal, sys
+class Interrupts(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from weaksup.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "error: interrupted before anything was done\n"
+
+
 @pytest.fixture
 def captions(tmp_path):
     path = tmp_path / "captions.csv"
@@ -26,11 +44,9 @@ def captions(tmp_path):
 def test_a_workspace_that_cannot_be_made(captions, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "workspace"
-    assert run("subsample", "--captions", captions, "--workspace", place) == 3
+    assert run("subsample", "--captions", captions, "--workspace", place) == 2
     err = capsys.readouterr().err
-    assert str(place) in err
-    assert os.strerror(errno.ENOTDIR) in err
-    assert "defect" not in err
+    assert f"the workspace {place} cannot be made: {tmp_path / 'file'} is a file" in err
 
 
 @pytest.mark.parametrize(
@@ -72,6 +88,7 @@ def test_anything_else_is_a_defect(captions, tmp_path, capsys, monkeypatch):
         (("search", "a dog", "--format", "jsn"), "did you mean 'json'?"),
         (("suggest", "--budget", 3, "--strategy", "divers"), "did you mean 'diverse'?"),
         (("serch", "a dog"), "did you mean 'search'?"),
+        (("trian",), "did you mean 'train'?"),
     ],
 )
 def test_a_mistyped_choice_is_told_what_was_meant(capsys, words, meant):
@@ -80,7 +97,7 @@ def test_a_mistyped_choice_is_told_what_was_meant(capsys, words, meant):
 
 
 def test_what_is_like_nothing_is_not_guessed(capsys):
-    for words in (("index", "--kind", "qqqq"), ("search", "a dog", "--top", "x"), ("zzzz",)):
+    for words in (("index", "--kind", "qqqq"), ("search", "a dog", "--top", "x"), ("nocommand",)):
         assert run(*words) == 2
         assert "did you mean" not in capsys.readouterr().err
 

@@ -213,7 +213,7 @@ def test_wrong_usage(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     for arguments, code, message in (
         (["--run", "a3vs"], 2, "did you mean 'a3vse'?"),
         (["--out", tmp_path], 2, "is a directory"),
-        (["--out", "/proc/x/page.html"], 3, "name another file with --out"),
+        (["--out", "/proc/x/page.html"], 2, "name another with --out"),
         (["--workspace", tmp_path / "none"], 3, "weaksup train"),
     ):
         assert run(*arguments) == code, arguments

@@ -90,10 +90,8 @@ def test_a_list_replaces_the_labels(tmp_path: Path) -> None:
         "orange",
     ]
     assert {concept.origin for concept in vocabulary.concepts} == {"list"}
-    assert vocabulary.notes == (
-        "1 of 4 object labels not in the concept list",
-        "1 object of the list is no label of the detector",
-    )
+    assert vocabulary.notes == ("1 of 4 object labels not in the concept list",)
+    assert vocabulary.unmatched == ("unicorn",)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def deal(photos, tmp_path):
                 crew,
                 plan,
                 shards=shards,
-                opened=lambda: None,
+                opened=lambda _: None,
                 progress=progress,
                 notify=notify,
             )

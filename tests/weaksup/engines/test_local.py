@@ -45,7 +45,7 @@ def test_processes_write_what_one_alone_writes(extract, models, contents, alone,
         "four",
         shards=4,
         processes=2,
-        opened=lambda: opened.append(True),
+        opened=lambda _: opened.append(True),
         progress=lambda *at: steps.append(at),
     )
     assert contents(report.store) == alone

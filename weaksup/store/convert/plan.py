@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from weaksup.errors import DataError
+from weaksup.store.readable import readable_ids
 from weaksup.store.reader import RegionStore
 from weaksup.types import (
-    STATUS_UNREADABLE,
     TEST,
     TRAIN,
     VAL,
@@ -87,11 +87,7 @@ def plan_precomp(
         DataError: if the annotations were made from other captions or name what is not there, or
             no training image is left.
     """
-    readable = {
-        name
-        for name, status in zip(store.ids, store.status, strict=True)
-        if status != STATUS_UNREADABLE
-    }
+    readable = {*readable_ids(store)}
     notes: list[str] = []
     splits = []
     for split, name in SPLIT_NAMES.items():
