@@ -17,9 +17,8 @@ from pipelines.compare.progress import Progress, Stopwatch
 from pipelines.compare.results import VERSION, Record, read_done, write_cell
 from trainer.checkpoint import STATE, read_fingerprint
 from trainer.config import TrainConfig
-from trainer.data import EvaluationSet
 from trainer.device import make_accelerator
-from trainer.evaluate import EvaluationResult, ProtocolName, evaluate_embeddings
+from trainer.evaluate import EvaluationResult, ProtocolName, evaluate_images
 from trainer.evidence import sources
 from trainer.logging import JsonlLogger, Logger, Loggers
 from trainer.run import RunDescription, load_run
@@ -156,13 +155,9 @@ def _ended(progress: Progress, result: TrainingResult) -> Progress:
 def _evaluate(
     cell: Cell, data: ComparisonData, folder: Path, protocols: Sequence[ProtocolName]
 ) -> dict[str, EvaluationResult]:
-    """Embed once, rank by every protocol."""
     run = load_run(folder, device=_device(cell.config))
-    ranked = EvaluationSet.build(data.store, data.test.images)
-    images = run.encode_images(data.store, ranked.rows)
-    texts = run.encode_texts(ranked.captions)
     return {
-        protocol: evaluate_embeddings(images, texts, ranked.caption_image, protocol=protocol)
+        protocol: evaluate_images(run, data.store, data.test.images, protocol=protocol)
         for protocol in protocols
     }
 

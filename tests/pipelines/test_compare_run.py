@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines.compare.results import read_ranks
+from trainer.config import MODEL_NAMES
 from trainer.evaluate import evaluate_images
 from trainer.metrics import recall_metrics, rsum
 from trainer.run import load_run
@@ -195,6 +196,15 @@ def test_only_some_labels(world, compare):
     code, out, err = compare(path, "--only", "ca", captions=captions)
     assert (code, out) == (2, "")
     assert "did you mean 'cca'?" in err
+
+
+@pytest.mark.parametrize("model", [name for name in MODEL_NAMES if name not in ("cca", "a3vse")])
+def test_every_model_can_be_compared(world, compare, model):
+    """Those that score pair by pair, too."""
+    path = world.config(f'models = ["{model}"]\nratios = [0.5]\nseeds = [0]\n')
+    code, _, err = compare(path, captions=world.captions())
+    assert code == 0, err
+    assert [record["model"] for record in world.results()] == [model]
 
 
 @pytest.mark.slow
