@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from weaksup.detectors.base import Detector, FeatureModel
+from weaksup.detectors.config_and_file import split_weights
 from weaksup.detectors.labels import read_labels
 from weaksup.errors import UsageError
 from weaksup.registry import Registry
@@ -199,8 +200,11 @@ class ModelChoice:
         packages are installed, so that ``auto`` would be another detector."""
 
         weights, feature_model = self.options.weights, self.feature_model
-        if weights is not None and Path(weights).exists():  # a file or a folder, and no name
-            weights = str(Path(weights).absolute())
+        if weights is not None:
+            weights = ",".join(
+                str(Path(part).absolute()) if Path(part).exists() else part
+                for part in _parts(weights)
+            )
         if feature_model is not None and Path(feature_model).is_file():
             feature_model = str(Path(feature_model).absolute())
         return replace(
@@ -215,15 +219,22 @@ class ModelChoice:
 
     @property
     def files(self) -> list[Path]:
-        """What of it is a file, and no name."""
+        """What of it is a file or, of a transformers model, a folder of files, and no name."""
+        weights = self.options.weights
         given = (
-            self.options.weights,
+            *(_parts(weights) if weights is not None else ()),
             self.labels,
             self.attribute_labels,
             self.feature_model,
             self.feature_labels,
         )
-        return [Path(item) for item in given if item is not None and Path(item).is_file()]
+        paths = [Path(item) for item in given if item is not None]
+        return [path for path in paths if path.is_file() or path.is_dir()]
+
+
+def _parts(weights: str) -> list[str]:
+    """What ``--weights`` names: a file, a folder or a name; two for detectron2."""
+    return [part for part in split_weights(weights) if part is not None]
 
 
 def detector_names() -> list[str]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from weaksup.detectors import attribute_head
 from weaksup.detectors.array_pickle import read_arrays
+from weaksup.detectors.config_and_file import SUFFIXES, split_weights
 from weaksup.detectors.fetch import fetch
 from weaksup.detectors.install import DETECTRON2
 from weaksup.detectors.torchvision_weights import COUNTER, read_state
@@ -100,7 +101,7 @@ def load_detectron2_detector(
         MissingDependencyError: without detectron2, or without the zoo's weights where they cannot
             be fetched.
     """
-    _import_detectron2()
+    import_detectron2()
     from weaksup.detectors.detectron2_model import Detectron2Detector
 
     source = _find(weights or DEFAULT_MODEL)
@@ -111,9 +112,10 @@ def load_detectron2_detector(
         model=_load_model(source),
         name=f"detectron2:{source.name}",
         weights_sha256=sha256(source.weights),
-        config_sha256=_config_sha256(source.config),
+        config_sha256=config_sha256(source.config),
         min_side=source.config.INPUT.MIN_SIZE_TEST,
         max_side=source.config.INPUT.MAX_SIZE_TEST,
+        settings=_given(labels=labels, attribute_labels=attribute_labels),
         with_features=with_features,
         score_threshold=score_threshold,
         min_regions=min_regions,
@@ -123,13 +125,18 @@ def load_detectron2_detector(
     )
 
 
+def _given(**names: Sequence[str] | None) -> dict[str, list[str]]:
+    """The names that are the user's own: nothing of the model's has them."""
+    return {key: list(value) for key, value in names.items() if value is not None}
+
+
 def zoo_names() -> list[str]:
     """The configurations that detectron2 brings along, which can be named with weights."""
     folder = _zoo_folder()
     return sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.yaml"))
 
 
-def _import_detectron2() -> None:
+def import_detectron2() -> None:
     if importlib.util.find_spec("detectron2") is None:
         raise MissingDependencyError("detectron2 is not installed", DETECTRON2)
     try:
@@ -152,30 +159,31 @@ def _zoo_folder() -> Path:
 
 def _find(text: str) -> _Source:
     """From ``CONFIG`` or ``CONFIG,FILE`` to the configuration and an existing weights file."""
-    match = re.fullmatch(r"(?P<config>.+?\.ya?ml)(,(?P<file>.+))?", text)
-    name = match["config"] if match else text
+    name, weights = split_weights(text)
     known = zoo_names()
     published = name in known
     path = _zoo_folder() / name if published else Path(name)
-    if match is None or not path.is_file():
+    if path.suffix not in SUFFIXES or not path.is_file():
         nearest = did_you_mean(name, known)
         raise UsageError(
             f"'{name}' is neither a model of detectron2's zoo nor a YAML file"
             + (f": {nearest}" if nearest else ""),
             f"the default is {DEFAULT_MODEL}; your own: --weights CONFIG.yaml,WEIGHTS.pth",
         )
-    config = _read_config(path, trusted=published)
+    config = read_config(path, trusted=published)
     name = str(Path(name).with_suffix("")) if published else path.stem
-    if match["file"] is not None:
-        file = Path(match["file"])
+    if weights is not None:
+        file = Path(weights)
         require_file(file, "weights file")
         return _Source(name=name, config=config, weights=file, published=False)
     if published:
-        return _Source(name=name, config=config, weights=_published(name), published=True)
-    return _Source(name=name, config=config, weights=_named_in(config, path), published=False)
+        return _Source(name=name, config=config, weights=published_weights(name), published=True)
+    return _Source(
+        name=name, config=config, weights=weights_named_in(config, path), published=False
+    )
 
 
-def _read_config(path: Path, *, trusted: bool) -> Any:
+def read_config(path: Path, *, trusted: bool) -> Any:
     """Read a configuration; ``trusted`` where it is a part of the installed package."""
     from detectron2.config import get_cfg
 
@@ -197,7 +205,7 @@ def _read_config(path: Path, *, trusted: bool) -> Any:
     return config
 
 
-def _published(name: str) -> Path:
+def published_weights(name: str) -> Path:
     """The zoo's weights in detectron2's own cache, fetched if they are not there."""
     from detectron2.model_zoo import get_checkpoint_url
     from iopath.common.file_io import get_cache_dir
@@ -221,7 +229,7 @@ def _published(name: str) -> Path:
     return path
 
 
-def _named_in(config: Any, path: Path) -> Path:
+def weights_named_in(config: Any, path: Path) -> Path:
     named = str(config.MODEL.WEIGHTS)
     if not named or "://" in named:
         raise UsageError(
@@ -351,7 +359,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     return {str(key): torch.from_numpy(value) for key, value in arrays.items()}
 
 
-def _config_sha256(config: Any) -> str:
+def config_sha256(config: Any) -> str:
     """Of what changes a result: the model but not where its weights lie, and the input."""
     model = config.MODEL.clone()
     model.WEIGHTS = ""

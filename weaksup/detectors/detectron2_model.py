@@ -6,7 +6,7 @@ D feature width, N boxes of all images together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Detectron2Detector:
         name: for the provenance, such as ``detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x``.
         weights_sha256: of the weights file.
         config_sha256: of the configuration that the model was built from.
+        settings: what else belongs to the provenance.
         min_side: the shorter side of the network's input in pixels; 0 leaves pictures as they are.
         max_side: the most pixels of its longer side, which goes first.
         with_features: False leaves the features out: (M, 0).
@@ -73,6 +74,7 @@ class Detectron2Detector:
         config_sha256: str,
         min_side: int,
         max_side: int,
+        settings: Mapping[str, Any] | None = None,
         with_features: bool = True,
         score_threshold: float = 0.2,
         min_regions: int = 10,
@@ -104,6 +106,7 @@ class Detectron2Detector:
             detector=name,
             weights_sha256=weights_sha256,
             settings={
+                **(settings or {}),
                 "config_sha256": config_sha256,
                 "input": [min_side, max_side],
                 "nms_threshold": predictor.test_nms_thresh,

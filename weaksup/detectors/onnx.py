@@ -14,13 +14,27 @@ import numpy as np
 from weaksup.detectors import onnx_outputs, roi_align
 from weaksup.detectors.base import Detections
 from weaksup.detectors.description import DetectorDescription
+from weaksup.detectors.known_files import KnownFiles
 from weaksup.detectors.onnx_presets import describe
 from weaksup.detectors.onnx_session import OnnxFile
+from weaksup.detectors.origin import Origin
 from weaksup.detectors.preprocess import network_input, zoom
 from weaksup.detectors.select import class_wise_nms, clip_boxes, select_regions
 from weaksup.errors import DataError, UsageError
 from weaksup.files import sha256
 from weaksup.types import Float32, Image, Provenance
+
+
+def find_origin(provenance: Provenance, known: KnownFiles) -> Origin:
+    """What a store's ONNX detector was built from.
+
+    Raises:
+        MissingDependencyError: if its file is not known.
+    """
+    path = known.find(provenance.weights_sha256)
+    if path is None:
+        raise known.missing_weights(provenance)
+    return Origin(str(path), labels=provenance.settings["description"]["labels"])
 
 
 class OnnxDetector:

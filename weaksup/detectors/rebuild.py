@@ -5,20 +5,21 @@ Weights are recognised by their content, wherever they lie and whatever they are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from weaksup.detectors.base import Detector, FeatureModel
 from weaksup.detectors.build import DetectorOptions, build_detector, build_feature_model
-from weaksup.errors import DataError, MissingDependencyError
-from weaksup.files import sha256
+from weaksup.detectors.known_files import KnownFiles
+from weaksup.detectors.origin import Origin
+from weaksup.detectors.renamed import RenamedDetector, RenamedFeatureModel
+from weaksup.errors import DataError, UsageError
 from weaksup.types import Provenance
 
 # What --precision calls the types that stores name.
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-WITHOUT_FILE = ("demo", "torchvision", "detectron2")
 
 
 @dataclass(frozen=True)
@@ -29,30 +30,44 @@ class Rebuilt:
     feature_model: FeatureModel | None
 
 
-def rebuild(
-    provenance: Provenance, *, files: Iterable[Path], labels: tuple[str, ...] = ()
-) -> Rebuilt:
+def rebuild(provenance: Provenance, *, files: Iterable[Path]) -> Rebuilt:
     """Build what made a store.
 
     Args:
         provenance: of the store.
-        files: where weights and labels may be: files, and folders, whose own files are taken.
-        labels: the detector's object names, for weights that have none in them.
+        files: where weights, configurations and labels may be: files, and folders, whose own files
+            are taken, and those of a model that is a folder inside.
 
     Raises:
         MissingDependencyError: if a weights file or a package is not here.
-        DataError: if what could be built is not what made the store.
+        DataError: if what could be built is not what made the store, or nothing can.
     """
-    known = _Files(files)
+    known = KnownFiles(files)
+    detector = _detector(provenance, known)
+    wanted = provenance.settings.get("feature_model")
+    feature_model = _feature_model(wanted, known) if wanted is not None else None
+    _compare(provenance, detector, feature_model)
+    return Rebuilt(
+        RenamedDetector(detector, name=provenance.detector),
+        RenamedFeatureModel(feature_model, name=wanted["name"])
+        if wanted is not None and feature_model is not None
+        else None,
+    )
+
+
+def _detector(provenance: Provenance, known: KnownFiles) -> Detector:
     settings = provenance.settings
-    kind, _, name = provenance.detector.partition(":")
-    weights = known.find(provenance.weights_sha256)
-    if weights is None and kind not in WITHOUT_FILE:
-        raise _missing(f"the weights of the detector {provenance.detector}", known)
-    own = _labels(settings) or labels
+    kind = provenance.detector.partition(":")[0]
+    if kind not in _ORIGINS:
+        raise DataError(
+            f"the regions were made by '{provenance.detector}', which weaksup cannot build",
+            _NOT_IN_THE_INDEX,
+        )
+    origin = _ORIGINS[kind](provenance, known)
     options = DetectorOptions(
-        weights=str(weights) if weights is not None else (None if kind == "demo" else name),
-        labels=own if weights is not None and own else None,
+        weights=origin.weights,
+        labels=origin.labels,
+        attribute_labels=origin.attribute_labels,
         with_features=settings.get("features") != "none",
         score_threshold=settings["score_threshold"],
         min_regions=settings["min_regions"],
@@ -60,29 +75,72 @@ def rebuild(
         device="cpu",
         precision=PRECISIONS.get(settings.get("precision", ""), "auto"),
     )
-    detector = build_detector(kind, options)
-    feature_model = None
-    wanted = settings.get("feature_model")
-    if wanted is not None:
-        feature_model = _feature_model(wanted, known)
-    _compare(provenance, detector, feature_model)
-    return Rebuilt(detector, feature_model)
+    try:
+        return build_detector(kind, options)
+    except UsageError as error:
+        # Its hint would be of options that only `extract` has.
+        raise DataError(
+            f"the detector {provenance.detector} cannot be built from what its store says: "
+            f"{error.message}",
+            "if another version of weaksup made the store, run `weaksup extract --overwrite`, and "
+            "train again",
+        ) from error
 
 
-def _labels(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(settings.get("description", {}).get("labels", ()))
+def _onnx(provenance: Provenance, known: KnownFiles) -> Origin:
+    from weaksup.detectors.onnx import find_origin
+
+    return find_origin(provenance, known)
 
 
-def _feature_model(wanted: Mapping[str, Any], known: _Files) -> FeatureModel:
+def _torchvision(provenance: Provenance, known: KnownFiles) -> Origin:
+    from weaksup.detectors.torchvision_weights import find_origin
+
+    return find_origin(provenance, known)
+
+
+def _detectron2(provenance: Provenance, known: KnownFiles) -> Origin:
+    from weaksup.detectors.detectron2_origin import find_origin
+
+    return find_origin(provenance, known)
+
+
+def _transformers(provenance: Provenance, known: KnownFiles) -> Origin:
+    from weaksup.detectors.transformers_origin import find_origin
+
+    return find_origin(provenance, known)
+
+
+def _demo(provenance: Provenance, known: KnownFiles) -> Origin:
+    return Origin()  # its weights and names are in the package
+
+
+# Adapters are imported when they are asked for, as in build.py.
+_ORIGINS: Mapping[str, Callable[[Provenance, KnownFiles], Origin]] = {
+    "onnx": _onnx,
+    "torchvision": _torchvision,
+    "detectron2": _detectron2,
+    "transformers": _transformers,
+    "demo": _demo,
+}
+_NOT_IN_THE_INDEX = "a picture that is not in the index cannot be searched with it"
+
+
+def _feature_model(wanted: Mapping[str, Any], known: KnownFiles) -> FeatureModel:
     kind, _, name = str(wanted["name"]).partition(":")
     weights = known.find(wanted["weights_sha256"])
     if weights is None and kind == "onnx":
-        raise _missing(f"the weights of the feature model {wanted['name']}", known)
+        raise known.missing(
+            f"the weights of the feature model {wanted['name']}", digest=wanted["weights_sha256"]
+        )
     labels = None
     if "classes" in wanted:
-        labels = known.find(wanted["classes"]["labels_sha256"])
+        digest = wanted["classes"]["labels_sha256"]
+        labels = known.find(digest)
         if labels is None:
-            raise _missing(f"the class names of the feature model {wanted['name']}", known)
+            raise known.missing(
+                f"the class names of the feature model {wanted['name']}", digest=digest
+            )
     size = wanted["input"]["size"][0] if "input" in wanted else wanted["size"]
     return build_feature_model(
         str(weights) if kind == "onnx" else name,
@@ -90,36 +148,6 @@ def _feature_model(wanted: Mapping[str, Any], known: _Files) -> FeatureModel:
         device="cpu",
         precision=PRECISIONS.get(wanted.get("precision", ""), "auto"),
         labels_file=labels,
-    )
-
-
-class _Files:
-    """Files by their content; each is read once, and none before it is asked for."""
-
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self.paths: list[Path] = []
-        for path in paths:
-            if path.is_dir():
-                self.paths += sorted(file for file in path.iterdir() if file.is_file())
-            elif path.is_file():
-                self.paths.append(path)
-        self._found: dict[str, Path] = {}
-        self._left = list(dict.fromkeys(self.paths))
-
-    def find(self, digest: str) -> Path | None:
-        """The file of this SHA-256; None if there is none."""
-        while digest not in self._found and self._left:
-            path = self._left.pop(0)
-            self._found[sha256(path)] = path
-        return self._found.get(digest)
-
-
-def _missing(what: str, known: _Files) -> MissingDependencyError:
-    looked = ", ".join(map(str, known.paths)) or "nowhere: no file is known"
-    return MissingDependencyError(
-        f"{what} are needed to read a new picture, and were not found (looked at {looked})",
-        "name the file, or the folder that it is in, with --models; it is recognised by its "
-        "content",
     )
 
 
@@ -145,7 +173,7 @@ def _compare(
         raise DataError(
             f"the detector {provenance.detector} as it is here differs in {', '.join(different)} "
             "from the one that made the regions",
-            "a picture that is not in the index cannot be searched with it",
+            _NOT_IN_THE_INDEX,
         )
 
 

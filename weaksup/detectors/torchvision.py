@@ -6,7 +6,7 @@ of one image, C classes with the background, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class TorchvisionDetector:
         labels: C names, the background first; ``NAMELESS`` classes are never reported.
         name: for the provenance, such as ``torchvision:fasterrcnn_resnet50_fpn``.
         weights_sha256: of the weights file.
+        settings: what else belongs to the provenance.
         with_features: False leaves the features out: (M, 0).
         score_threshold: regions score at least this, unless there are too few of them.
         min_regions: fill up to so many regions with the best of the others, the whole image
@@ -68,6 +69,7 @@ class TorchvisionDetector:
         labels: Sequence[str],
         name: str,
         weights_sha256: str,
+        settings: Mapping[str, Any] | None = None,
         with_features: bool = True,
         score_threshold: float = 0.2,
         min_regions: int = 10,
@@ -99,6 +101,7 @@ class TorchvisionDetector:
             detector=name,
             weights_sha256=weights_sha256,
             settings={
+                **(settings or {}),
                 "input": [network.transform.min_size[-1], network.transform.max_size],
                 "nms_threshold": network.roi_heads.nms_thresh,
                 "precision": str(self._dtype).removeprefix("torch."),

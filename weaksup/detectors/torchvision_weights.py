@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from weaksup.detectors.fetch import fetch
+from weaksup.detectors.known_files import KnownFiles
+from weaksup.detectors.origin import Origin
 from weaksup.detectors.torchvision import NAMELESS, TorchvisionDetector
 from weaksup.errors import DataError, MissingDependencyError, UsageError, did_you_mean
 from weaksup.files import sha256
+from weaksup.types import Provenance
 from weaksup.wording import counted
 
 DEFAULT_MODEL = "fasterrcnn_resnet50_fpn_v2"
@@ -80,6 +83,8 @@ def load_torchvision_detector(
         labels=trained.labels,
         name=f"torchvision:{trained.name}",
         weights_sha256=trained.weights_sha256,
+        # No file of the model's has them. The background goes first, named by the user or not.
+        settings={} if labels is None else {"labels": list(trained.labels[1:])},
         with_features=with_features,
         score_threshold=score_threshold,
         min_regions=min_regions,
@@ -87,6 +92,22 @@ def load_torchvision_detector(
         device=device,
         precision=precision,
     )
+
+
+def find_origin(provenance: Provenance, known: KnownFiles) -> Origin:
+    """What a store's detector of torchvision's was built from.
+
+    Raises:
+        MissingDependencyError: if it was a file of the user's own, which is not known.
+    """
+    name, settings = provenance.detector.partition(":")[2], provenance.settings
+    path = known.find(provenance.weights_sha256)
+    if path is not None:
+        return Origin.of(str(path), settings)
+    # Only published weights go without labels; a file of one's own may be called as they are.
+    if name not in MODELS or "labels" in settings:
+        raise known.missing_weights(provenance)
+    return Origin.of(name, settings)
 
 
 def _load(weights: str, *, labels: Sequence[str] | None) -> TrainedModel:

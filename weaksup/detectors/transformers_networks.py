@@ -190,10 +190,7 @@ class GroundingNetwork:
         self._texts = grounding_texts(tokenizer, names, longest=int(model.config.max_text_len))
         self.feature_size = int(model.config.d_model) if with_features else 0
         self._map = _DecodersMap(model) if with_features else None
-        self.settings = {
-            "features": "decoder queries" if with_features else "none",
-            "prompts": list(names),
-        }
+        self.settings = {"features": "decoder queries" if with_features else "none"}
 
     def prepare(self, pictures: Sequence[UInt8]) -> Inputs:
         return _prepare(self._processor, pictures, device=self._model.device)

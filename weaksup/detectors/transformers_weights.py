@@ -50,7 +50,7 @@ PREPARATION = ("preprocessor_config.json", "processor_config.json")
 TOKENS = ("tokenizer.json", "vocab.json", "vocab.txt")
 FILES = ("*.json", "*.txt", "model*.safetensors")
 PATIENCE_S = 10
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _UNNAMED = re.compile(r"LABEL_\d+")
 
 
@@ -101,7 +101,7 @@ def load_transformers_detector(
         MissingDependencyError: without the package, or without a named model that cannot be
             fetched.
     """
-    _check_package()
+    check_package()
     from weaksup.detectors.transformers import TransformersDetector
 
     place = resolve_device(device)
@@ -112,8 +112,13 @@ def load_transformers_detector(
     return TransformersDetector(
         network=network,
         name=f"transformers:{source.name}",
-        weights_sha256=_together(source.weights),
-        settings={"kind": source.kind, "config_sha256": _config_sha256(source.folder)},
+        weights_sha256=together(source.weights),
+        settings={
+            "kind": source.kind,
+            "config_sha256": config_sha256(source.folder),
+            # The user's own, which nothing of the model's has.
+            **({} if names is None else {"labels": list(names)}),
+        },
         device=place,
         dtype=resolve_precision(precision, device=place),
         score_threshold=score_threshold,
@@ -122,7 +127,7 @@ def load_transformers_detector(
     )
 
 
-def _check_package() -> None:
+def check_package() -> None:
     if importlib.util.find_spec("transformers") is None:
         raise MissingDependencyError("transformers is not installed", INSTALL)
     try:
@@ -138,14 +143,14 @@ def _find(text: str) -> _Source:
     path = Path(text).expanduser()
     if path.is_dir():
         name, folder = path.resolve().name, path
-    elif path.exists() or not _HUB_NAME.fullmatch(text):
+    elif path.exists() or not HUB_NAME.fullmatch(text):
         raise UsageError(
             f"'{text}' is neither a folder nor a name of a model on Hugging Face's hub",
             f"names are OWNER/NAME, such as {DEFAULT_MODEL}; a folder is one that save_pretrained "
             "wrote",
         )
     else:
-        name, folder = text, _from_hub(text)
+        name, folder = text, from_hub(text)
     kind = _kind(folder, name)
     if not _has_one_of(folder, PREPARATION):
         raise DataError(
@@ -158,7 +163,7 @@ def _find(text: str) -> _Source:
             f"{folder} does not say how texts are read: it has no {TOKENS[0]}",
             "write it with the tokenizer's save_pretrained(FOLDER)",
         )
-    return _Source(name=name, folder=folder, kind=kind, weights=_weights(folder))
+    return _Source(name=name, folder=folder, kind=kind, weights=weights_files(folder))
 
 
 def _kind(folder: Path, name: str) -> str:
@@ -180,7 +185,7 @@ def _kind(folder: Path, name: str) -> str:
     return kind
 
 
-def _weights(folder: Path) -> tuple[Path, ...]:
+def weights_files(folder: Path) -> tuple[Path, ...]:
     """The files with the tensors, in the order of their names.
 
     Raises:
@@ -204,8 +209,16 @@ def _weights(folder: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _from_hub(name: str) -> Path:
-    """The folder of a named model in Hugging Face's cache, fetched if it is not there."""
+def from_hub(name: str, *, option: str = "--weights") -> Path:
+    """The folder of a named model in Hugging Face's cache, fetched if it is not there.
+
+    Args:
+        name: ``OWNER/NAME``.
+        option: of the command, which names a folder that is brought from elsewhere.
+
+    Raises:
+        MissingDependencyError: if it cannot be fetched.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -229,14 +242,15 @@ def _from_hub(name: str) -> Path:
             f"the default is {DEFAULT_MODEL}; names are OWNER/NAME",
         ) from error
     except Exception as error:  # a network fails with the exceptions of whoever reads from it
-        raise _not_here(name, _reason(error)) from error
+        raise _not_here(name, _reason(error), option=option) from error
     # Without a network it gives what another program has left in the cache.
     if lacking := _lacks(folder):
-        raise _not_here(name, f"{folder} lacks {lacking}, and the hub has not given it")
+        reason = f"{folder} lacks {lacking}, and the hub has not given it"
+        raise _not_here(name, reason, option=option)
     return folder
 
 
-def _not_here(name: str, reason: str) -> MissingDependencyError:
+def _not_here(name: str, reason: str, *, option: str) -> MissingDependencyError:
     short = name.split("/")[1]
     return MissingDependencyError(
         f"{name} is not on this machine and cannot be fetched: {reason}",
@@ -244,7 +258,7 @@ def _not_here(name: str, reason: str) -> MissingDependencyError:
         f"(the files are at https://huggingface.co/{name}/tree/main; needed are {CONFIG}, "
         f"{PREPARATION[0]}, {WEIGHTS} and, where there are some, the tokenizer's; weights that "
         "are there as pickles alone are not opened)\n"
-        f"then bring the folder here and name it: --weights {short}",
+        f"then bring the folder here and name it: {option} {short}",
     )
 
 
@@ -392,7 +406,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _together(files: Sequence[Path]) -> str:
+def together(files: Sequence[Path]) -> str:
     """The sha256 of one file, or of the sha256s of several."""
     digests = [sha256(path) for path in files]
     if len(digests) == 1:
@@ -400,10 +414,10 @@ def _together(files: Sequence[Path]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _config_sha256(folder: Path) -> str:
+def config_sha256(folder: Path) -> str:
     """Of what changes a result beside the weights: the model's shape and the preparation."""
     names = (CONFIG, *PREPARATION, "tokenizer.json")
-    return _together([folder / name for name in names if (folder / name).is_file()])
+    return together([folder / name for name in names if (folder / name).is_file()])
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

@@ -57,7 +57,7 @@ def described(images: Sequence[Path], models: Sequence[Path], *, folder: Path) -
 
     Args:
         images: absolute paths, of which a few are looked for.
-        models: absolute paths of weights, labels and the like.
+        models: absolute paths of weights, labels and the like, and of folders of them.
         folder: that is written to; made if missing, and removed if it is empty at the end.
 
     Raises:
@@ -73,12 +73,19 @@ def described(images: Sequence[Path], models: Sequence[Path], *, folder: Path) -
         ) from error
     try:
         with mark:
-            paths = [*images[:: max(1, len(images) // _SAMPLES)], *models, Path(mark.name)]
+            # A folder's own size says nothing.
+            inside = [file for path in models for file in _files(path)]
+            paths = [*images[:: max(1, len(images) // _SAMPLES)], *inside, Path(mark.name)]
             sizes = [(path, size) for path in paths if (size := _size(path)) is not None]
             yield Site(__version__, tuple(sizes))
     finally:
         with suppress(OSError):  # it is not empty
             folder.rmdir()
+
+
+def _files(path: Path) -> list[Path]:
+    """A file itself, or those of a folder."""
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 def _size(path: Path) -> int | None:

@@ -1,16 +1,117 @@
-"""Tiny networks of random numbers in the formats of Hugging Face's package."""
+"""Tiny networks of random numbers in the formats of other packages, and what a store keeps."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from weaksup.analyser import Traits
+from weaksup.detectors.base import Detector, FeatureModel
+from weaksup.types import Image, Provenance
 
 NAMES = ("ball", "N/A", "tree", "red car")
 WORDS = ("ball", "tree", "red", "car", "house", "traffic", "light", "dog")
 D = 32
+
+
+@pytest.fixture(scope="session")
+def as_stored() -> Callable[..., Provenance]:
+    """From a detector to the provenance that its store would have, once it is read."""
+
+    def stored(detector: Detector, feature_model: FeatureModel | None = None) -> Provenance:
+        provenance = Traits.of(detector, feature_model, batch_size=16).provenance
+        return replace(provenance, settings=json.loads(json.dumps(provenance.settings)))
+
+    return stored
+
+
+@pytest.fixture(scope="session")
+def assert_same_sight() -> Callable[[Detector, Detector], None]:
+    """Two detectors see the same in a picture, call it the same, and say that they are the same."""
+
+    def check(one: Detector, other: Detector) -> None:
+        assert tuple(one.objects) == tuple(other.objects)
+        assert tuple(one.attributes) == tuple(other.attributes)
+        assert one.provenance == other.provenance
+        coarse = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+        pixels = np.repeat(np.repeat(coarse, 16, axis=0), 16, axis=1)
+        (first,), (second,) = (
+            detector.detect([Image("x.png", pixels, pixels.shape[:2])]) for detector in (one, other)
+        )
+        assert len(first.boxes) > 2
+        assert first.features.shape[1] == one.feature_size
+        for name in ("boxes", "scores", "objects", "attributes", "features"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name), name)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def write_detectron2() -> Callable[..., Path]:
+    """Writes ``small.yaml`` and ``weights.pth``, which it names, into a folder."""
+
+    def write(
+        folder: Path, zoo_name: str, *, classes: int = 3, test_data: str = "nobody_registered_this"
+    ) -> Path:
+        import torch
+
+        config = _shrunk(zoo_name, classes=classes)
+        config.DATASETS.TEST = (test_data,)
+        config.MODEL.WEIGHTS = "weights.pth"
+        torch.save({"model": _random_model(config).state_dict()}, folder / "weights.pth")
+        (folder / "small.yaml").write_text(config.dump())
+        return folder
+
+    return write
+
+
+def _shrunk(zoo_name: str, *, classes: int):
+    """A real configuration, made small: few channels, few proposals, small pictures."""
+    from detectron2.config import get_cfg
+    from detectron2.model_zoo import get_config_file
+
+    config = get_cfg()
+    config.merge_from_file(get_config_file(zoo_name))
+    config.MODEL.DEVICE = "cpu"
+    config.MODEL.MASK_ON = False
+    config.MODEL.RESNETS.STEM_OUT_CHANNELS = 8
+    config.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
+    config.MODEL.RESNETS.WIDTH_PER_GROUP = 8
+    config.MODEL.FPN.OUT_CHANNELS = 16
+    config.MODEL.ROI_BOX_HEAD.FC_DIM = 32
+    config.MODEL.ROI_HEADS.NUM_CLASSES = classes
+    config.MODEL.RPN.POST_NMS_TOPK_TEST = 60
+    config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = 128, 200
+    return config
+
+
+def _random_model(config):
+    import torch
+    from detectron2.layers import FrozenBatchNorm2d
+    from detectron2.modeling import build_model
+
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    with torch.no_grad():
+        # Frozen normalisation of an untrained network lets activations grow from block to block,
+        # until no box is left inside the picture.
+        for place, module in model.named_modules():
+            if isinstance(module, FrozenBatchNorm2d):
+                module.weight.fill_(0.01 if "stem" in place else 0.3 if "conv3" in place else 1)
+        # Untrained class scores and boxes are all alike: stretched, they differ.
+        predictor = model.roi_heads.box_predictor
+        predictor.cls_score.weight.normal_(std=40 / predictor.cls_score.in_features**0.5)
+        predictor.bbox_pred.weight.normal_(std=1 / predictor.bbox_pred.in_features**0.5)
+        for module in model.roi_heads.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.bias.normal_(std=0.1)
+    return model
 
 
 @pytest.fixture(scope="session")

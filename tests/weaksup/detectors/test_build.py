@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
 from weaksup.detectors.build import (
     DetectorOptions,
+    ModelChoice,
     build_detector,
     build_feature_model,
     detector_names,
@@ -60,6 +62,46 @@ def test_auto_is_torchvision_without_detectron2():
 def test_options_are_checked(wrong):
     with pytest.raises(UsageError):
         DetectorOptions(**wrong)
+
+
+def choice(weights, **files):
+    return ModelChoice("auto", DetectorOptions(weights=weights), **files)
+
+
+def test_the_files_of_a_choice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.yaml", "mine.pth", "names.txt", "words.txt", "net.onnx"):
+        Path(name).touch()
+    (tmp_path / "model").mkdir()
+    names = {"labels": Path("names.txt"), "attribute_labels": Path("words.txt")}
+    assert choice("mine.yaml,mine.pth", **names).files == [
+        Path(name) for name in ("mine.yaml", "mine.pth", "names.txt", "words.txt")
+    ]
+    # Of the model zoo, with weights of one's own; published weights have no file that was named.
+    assert choice("COCO-Detection/x.yaml,mine.pth").files == [Path("mine.pth")]
+    assert choice("COCO-Detection/x.yaml").files == []
+    assert choice("model", feature_model="net.onnx").files == [Path("model"), Path("net.onnx")]
+    assert choice("owner/model", feature_model="resnet50").files == []
+    assert choice(None).files == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "elsewhere"),
+    [
+        ("mine.yaml,mine.pth", "{0}/mine.yaml,{0}/mine.pth"),
+        ("COCO-Detection/x.yaml,mine.pth", "COCO-Detection/x.yaml,{0}/mine.pth"),
+        ("mine.yaml", "{0}/mine.yaml"),
+        ("model", "{0}/model"),
+        ("owner/model", "owner/model"),
+        ("./gone.pth", "./gone.pth"),
+    ],
+)
+def test_a_choice_for_another_current_folder(weights, elsewhere, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.yaml", "mine.pth"):
+        Path(name).touch()
+    Path("model").mkdir()
+    assert choice(weights).absolute().options.weights == elsewhere.format(tmp_path)
 
 
 def test_feature_models(tiny_feature_model):

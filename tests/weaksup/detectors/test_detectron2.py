@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from weaksup.cli import main
 from weaksup.concepts.vocabulary import build_vocabulary
 from weaksup.detectors.build import DetectorOptions, build_detector, resolve_auto
+from weaksup.detectors.rebuild import rebuild
 from weaksup.errors import DataError, MissingDependencyError, UsageError
 from weaksup.store import open_store
 from weaksup.types import Image
@@ -30,7 +31,6 @@ with warnings.catch_warnings():
 
 from detectron2.config import get_cfg
 from detectron2.engine import DefaultPredictor
-from detectron2.layers import FrozenBatchNorm2d
 from detectron2.model_zoo import get_config_file
 from detectron2.modeling import build_model
 
@@ -42,51 +42,10 @@ NAMES = ("ball", "background", "tree")
 EVERYTHING = {"score_threshold": 0.0, "min_regions": 1, "max_regions": 10_000, "device": "cpu"}
 
 
-def shrunk(zoo_name, *, classes=3):
-    """A real configuration, made small: few channels, few proposals, small pictures."""
-    config = get_cfg()
-    config.merge_from_file(get_config_file(zoo_name))
-    config.MODEL.DEVICE = "cpu"
-    config.MODEL.RESNETS.STEM_OUT_CHANNELS = 8
-    config.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
-    config.MODEL.RESNETS.WIDTH_PER_GROUP = 8
-    config.MODEL.FPN.OUT_CHANNELS = 16
-    config.MODEL.ROI_BOX_HEAD.FC_DIM = 32
-    config.MODEL.ROI_HEADS.NUM_CLASSES = classes
-    config.MODEL.RPN.POST_NMS_TOPK_TEST = 60
-    config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = 128, 200
-    config.DATASETS.TEST = ("nobody_registered_this",)
-    return config
-
-
-def random_model(config):
-    torch.manual_seed(0)
-    model = build_model(config).eval()
-    with torch.no_grad():
-        # Frozen normalisation of an untrained network lets activations grow from block to block,
-        # until no box is left inside the picture.
-        for place, module in model.named_modules():
-            if isinstance(module, FrozenBatchNorm2d):
-                module.weight.fill_(0.01 if "stem" in place else 0.3 if "conv3" in place else 1)
-        # Untrained class scores and boxes are all alike: stretched, they differ.
-        predictor = model.roi_heads.box_predictor
-        predictor.cls_score.weight.normal_(std=40 / predictor.cls_score.in_features**0.5)
-        predictor.bbox_pred.weight.normal_(std=1 / predictor.bbox_pred.in_features**0.5)
-        for module in model.roi_heads.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.bias.normal_(std=0.1)
-    return model
-
-
 @pytest.fixture(scope="module", params=[FPN, C4], ids=["FPN", "C4"])
-def files(request, tmp_path_factory):
+def files(request, tmp_path_factory, write_detectron2):
     """A configuration file, with weights beside it, of each kind of box head."""
-    folder = tmp_path_factory.mktemp("detectron2")
-    config = shrunk(request.param)
-    config.MODEL.WEIGHTS = "weights.pth"
-    torch.save({"model": random_model(config).state_dict()}, folder / "weights.pth")
-    (folder / "small.yaml").write_text(config.dump())
-    return folder
+    return write_detectron2(tmp_path_factory.mktemp("detectron2"), request.param)
 
 
 def detector_of(files, **settings):
@@ -222,6 +181,8 @@ def test_zoo_weights_are_taken_from_detectron2s_cache(tmp_path, monkeypatch):
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "us"}, protocol=2))
     detector = load_detectron2_detector(device="cpu")
     assert (len(detector.objects), detector.objects[79]) == (80, "toothbrush")
+    again = rebuild(detector.provenance, files=[]).detector
+    assert (again.provenance, again.objects) == (detector.provenance, detector.objects)
     assert detector.feature_size == 1024
     assert detector.provenance.detector == "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x"
     with pytest.raises(UsageError, match="which has its own"):
@@ -276,13 +237,10 @@ def test_a_broken_installation_says_how_to_mend_it(monkeypatch):
     assert "setuptools<81" in broken.value.hint
 
 
-def test_names_of_lvis_come_from_detectron2(tmp_path):
-    config = shrunk("LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", classes=1203)
-    config.DATASETS.TEST = ("lvis_v1_val",)
-    config.MODEL.MASK_ON = False
-    torch.save(random_model(config).state_dict(), tmp_path / "weights.pth")
-    (tmp_path / "lvis.yaml").write_text(config.dump())
-    weights = f"{tmp_path / 'lvis.yaml'},{tmp_path / 'weights.pth'}"
+def test_names_of_lvis_come_from_detectron2(tmp_path, write_detectron2):
+    model = "LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
+    write_detectron2(tmp_path, model, classes=1203, test_data="lvis_v1_val")
+    weights = f"{tmp_path / 'small.yaml'},{tmp_path / 'weights.pth'}"
     detector = load_detectron2_detector(weights, device="cpu")
     assert (len(detector.objects), detector.objects[0]) == (1203, "aerosol_can")
     assert build_vocabulary(detector.objects[:1], ()).concepts[0].name == "aerosol can"

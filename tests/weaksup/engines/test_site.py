@@ -41,6 +41,17 @@ def test_another_file_under_the_same_path(files, tmp_path):
     assert tmp_path.is_dir()
 
 
+def test_a_model_that_is_a_folder(files, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("weights")
+    with described([], [folder], folder=tmp_path) as site:
+        site.check()
+        (folder / "weights").write_text("other weights")
+        with pytest.raises(DataError, match=f"another content for {folder / 'weights'}"):
+            site.check()
+
+
 def test_another_version(files, tmp_path):
     with described(files, [], folder=tmp_path) as site:
         site = replace(site, version="0.0.1")
