@@ -12,12 +12,12 @@ from weaksup.analyser import Traits
 from weaksup.concepts import build_vocabulary
 from weaksup.detectors.known_files import KnownFiles
 from weaksup.detectors.rebuild import Rebuilt, rebuild
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 from weaksup.extract import BATCH_SIZE, extract
 from weaksup.store import RegionStore, open_store
 from weaksup.types import Float32
 
-# How the names of files may end that are looked at as lists of concepts.
+# How the names of files in folders may end that are looked at as lists of concepts.
 LISTS = (".txt", ".tsv", ".csv", "")
 
 
@@ -79,11 +79,15 @@ class PictureReader:
         """
         traits = Traits.of(rebuilt.detector, rebuilt.feature_model, batch_size=BATCH_SIZE)
         wanted = (tuple(self._store.objects), tuple(self._store.attributes))
-        texts = [path for path in KnownFiles(self._files).paths if path.suffix in LISTS]
+        texts = [
+            path
+            for path in KnownFiles(self._files).paths
+            if path in self._files or path.suffix in LISTS
+        ]
         for path in (None, *texts):
             try:
                 words = build_vocabulary(traits.objects, traits.attributes, user_list=path)
-            except DataError:  # a text of another kind
+            except (DataError, UsageError, OSError):  # of another kind, or not for this user
                 continue
             if (tuple(words.objects), tuple(words.attributes)) == wanted:
                 return path

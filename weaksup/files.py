@@ -81,6 +81,8 @@ def write_atomically(
     Raises:
         DataError: if it cannot be written; the file that was there before stays.
     """
+    # What a link leads to is written, and the link stays.
+    path = Path(os.path.realpath(path))
     # Of this process alone: two that write the same file do not tear one another's.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -61,6 +61,15 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         write_atomically(tmp_path / "file" / "inside.txt", "x")
 
 
+def test_what_a_link_leads_to_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "elsewhere" / "real.txt")
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert (tmp_path / "elsewhere" / "real.txt").read_text() == "new"
+
+
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt

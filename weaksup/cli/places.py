@@ -48,8 +48,11 @@ def check_place(path: Path, *, option: str, special: bool = False) -> None:
     Raises:
         UsageError: if it cannot be written.
     """
-    if special and is_special(path):
-        return
+    if is_special(path) and not path.is_dir():
+        if special:
+            return
+        # What is written here replaces what was there: /dev/null, too.
+        raise UsageError(f"{path} is no file that could be replaced", f"name another with {option}")
     # Of a link, what it leads to is written.
     reason = why_not_writable(Path(os.path.realpath(path)))
     if reason:

@@ -309,6 +309,9 @@ def _build(source: _Source) -> nn.Module:
 
     config = source.config.clone()
     config.MODEL.ROI_HEADS.NAME = ROI_HEADS[config.MODEL.ROI_HEADS.NAME]
+    if config.MODEL.ROI_BOX_HEAD.NAME == "AttributeFastRCNNConvFCHead":
+        # The same layers; theirs returns what the last but one gives, too.
+        config.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
     model: Any = build_model(config)
     if source.attributes:
         width = model.roi_heads.box_predictor.cls_score.in_features

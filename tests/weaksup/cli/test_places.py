@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from weaksup.cli import main
+from weaksup.cli.places import check_place
+from weaksup.errors import UsageError
 from weaksup.files import why_not_writable
 
 
@@ -80,3 +82,9 @@ def test_what_can_be_written_is_left_alone(tmp_path: Path) -> None:
     assert "File name too long" in why_not_writable(tmp_path / ("x" * 300) / "y")
     # Of an administrator, permissions alone would say that it can be.
     assert why_not_writable(Path("/proc/x/y")).endswith("(/proc)")
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(UsageError, match="/dev/null is no file that could be replaced"):
+        check_place(Path("/dev/null"), option="--out")
+    check_place(Path("/dev/null"), option="--json", special=True)

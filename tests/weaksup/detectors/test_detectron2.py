@@ -254,6 +254,7 @@ _BASE_: small.yaml
 MODEL:
   {switch}
   RPN: {{BBOX_LOSS_WEIGHT: 2.0}}
+  ROI_BOX_HEAD: {{NAME: {box_head}}}
   ROI_HEADS: {{NAME: Attribute{heads}}}
   ROI_ATTRIBUTE_HEAD: {{OBJ_EMBED_DIM: 8, FC_DIM: 16, NUM_CLASSES: 5}}
 INPUT: {{MAX_ATTR_PER_INS: 4}}
@@ -266,8 +267,13 @@ def with_attributes(files, request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("attributes")
     small = (files / "small.yaml").read_text()
     (folder / "small.yaml").write_text(small)
-    heads = "Res5ROIHeads" if "Res5ROIHeads" in small else "StandardROIHeads"
-    (folder / "genome.yaml").write_text(WITH_ATTRIBUTES.format(switch=request.param, heads=heads))
+    c4 = "Res5ROIHeads" in small
+    config = WITH_ATTRIBUTES.format(
+        switch=request.param,
+        heads="Res5ROIHeads" if c4 else "StandardROIHeads",
+        box_head='""' if c4 else "AttributeFastRCNNConvFCHead",
+    )
+    (folder / "genome.yaml").write_text(config)
     state = torch.load(files / "weights.pth")["model"]
     width = state["roi_heads.box_predictor.cls_score.weight"].shape[1]
     generator = torch.Generator().manual_seed(0)
