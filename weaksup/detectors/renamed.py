@@ -7,7 +7,16 @@ from dataclasses import replace
 from weaksup.detectors.base import Detector, FeatureModel
 
 
-class RenamedDetector:
+class _Renamed:
+    """What both kinds of models have, under another name for the provenance."""
+
+    def __init__(self, model: Detector | FeatureModel, *, name: str) -> None:
+        self.feature_size = model.feature_size
+        self.provenance = replace(model.provenance, detector=name)
+        self.concurrent = getattr(model, "concurrent", False)
+
+
+class RenamedDetector(_Renamed):
     """A detector under another name.
 
     Args:
@@ -16,15 +25,12 @@ class RenamedDetector:
     """
 
     def __init__(self, detector: Detector, *, name: str) -> None:
-        self.objects = detector.objects
-        self.attributes = detector.attributes
-        self.feature_size = detector.feature_size
-        self.provenance = replace(detector.provenance, detector=name)
-        self.concurrent = getattr(detector, "concurrent", False)
+        super().__init__(detector, name=name)
+        self.objects, self.attributes = detector.objects, detector.attributes
         self.detect = detector.detect
 
 
-class RenamedFeatureModel:
+class RenamedFeatureModel(_Renamed):
     """A feature model under another name.
 
     Args:
@@ -33,9 +39,6 @@ class RenamedFeatureModel:
     """
 
     def __init__(self, model: FeatureModel, *, name: str) -> None:
-        self.feature_size = model.feature_size
-        self.classes = model.classes
-        self.class_slots = model.class_slots
-        self.provenance = replace(model.provenance, detector=name)
-        self.concurrent = getattr(model, "concurrent", False)
+        super().__init__(model, name=name)
+        self.classes, self.class_slots = model.classes, model.class_slots
         self.pool = model.pool
