@@ -190,6 +190,29 @@ def evaluate_images(
     )
 
 
+def evaluate_protocols(
+    towers: TwoTowers,
+    store: RegionStore,
+    images: Sequence[CaptionedImage],
+    protocols: Sequence[ProtocolName],
+) -> dict[str, EvaluationResult]:
+    """Encode images and their captions once, and rank them by every protocol.
+
+    Raises:
+        UsageError: if a protocol is not for such images.
+    """
+    ranked = EvaluationSet.build(store, images)
+    owner = ranked.caption_image
+    if isinstance(towers, PairTowers) and towers.compares_pairs:
+        scores = towers.pair_scores(store, ranked.rows, ranked.captions)
+        return {name: evaluate_scores(scores, owner, protocol=name) for name in protocols}
+    image_rows = towers.encode_images(store, ranked.rows)
+    text_rows = towers.encode_texts(ranked.captions)
+    return {
+        name: evaluate_embeddings(image_rows, text_rows, owner, protocol=name) for name in protocols
+    }
+
+
 def _second_scores(towers: TwoTowers, store: RegionStore, ranked: EvaluationSet) -> PairScores:
     if not isinstance(towers, PairTowers):
         raise UsageError("there is nothing to re-rank by", "leave --rerank away")

@@ -18,7 +18,7 @@ from pipelines.compare.results import VERSION, Record, read_done, write_cell
 from trainer.checkpoint import STATE, read_fingerprint
 from trainer.config import TrainConfig
 from trainer.device import make_accelerator
-from trainer.evaluate import EvaluationResult, ProtocolName, evaluate_images
+from trainer.evaluate import EvaluationResult, ProtocolName, evaluate_protocols
 from trainer.evidence import sources
 from trainer.logging import JsonlLogger, Logger, Loggers
 from trainer.run import RunDescription, load_run
@@ -156,10 +156,7 @@ def _evaluate(
     cell: Cell, data: ComparisonData, folder: Path, protocols: Sequence[ProtocolName]
 ) -> dict[str, EvaluationResult]:
     run = load_run(folder, device=_device(cell.config))
-    return {
-        protocol: evaluate_images(run, data.store, data.test.images, protocol=protocol)
-        for protocol in protocols
-    }
+    return evaluate_protocols(run, data.store, data.test.images, protocols)
 
 
 def _device(config: TrainConfig) -> str:
