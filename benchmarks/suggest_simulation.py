@@ -20,12 +20,13 @@ from pathlib import Path
 import torch
 
 from pipelines.suggest.choose import Pool, StrategyName
-from trainer.build import Sizes, build_cca
+from trainer.build import Sizes, build_model
 from trainer.config import load_config
 from trainer.data import TrainingData
 from trainer.evaluate import choose_split, evaluate_images
+from trainer.models.cca import CCA
 from trainer.run import Towers
-from trainer.teacher import fit_cca
+from trainer.teacher import fit_linear
 from weaksup.corpora import assign_splits, match_ids, read_corpus
 from weaksup.store import RegionStore, open_store, pool_features
 from weaksup.subsample import ImageConcepts, subsample
@@ -98,8 +99,9 @@ class Simulation:
             semantics=config.semantics,
             min_count=config.text.min_count,
         )
-        model = build_cca(config, Sizes.of(data))
-        fit_cca(model, data, max_regions=config.max_regions)
+        model = build_model(config, Sizes.of(data))
+        assert isinstance(model, CCA)
+        fit_linear(model.linear, data, max_regions=config.max_regions)
         return Towers(
             model=model,
             vocabulary=data.vocabulary,

@@ -26,7 +26,7 @@ IMAGE = "00/00006.jpg"
 SENTENCE = "a violet tree is right of a crimson kite on a lawn"
 QUERY = "a big yellow star in the night sky"
 RUN = "a3vse"
-COLOURS = 80
+COLOURS = 128
 
 
 def weaksup(*words: str, folder: Path) -> None:

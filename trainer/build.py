@@ -8,13 +8,14 @@ import torch
 
 from trainer.config import TrainConfig
 from trainer.data import TrainingData
-from trainer.evidence import sources
+from trainer.evidence import OBJECT_COLUMNS, sources
 from trainer.fusion import SLACK
 from trainer.hubness import HubnessCorrection
 from trainer.models.a3vse import A3VSE, Shares
 from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
+from trainer.models.linear import LinearTower
 from trainer.models.scan import SCAN
 from trainer.models.vse_infty import VSEInfty
 from trainer.models.vsepp import VSEPP
@@ -35,6 +36,11 @@ class Sizes:
     features: int
     words: int
     sources: tuple[int, ...]
+
+    @property
+    def objects(self) -> int:
+        """How many objects the detector knows by name."""
+        return self.sources[0]
 
     @classmethod
     def of(cls, data: TrainingData) -> Sizes:
@@ -86,7 +92,7 @@ def _joint_size(config: TrainConfig) -> int:
 
 def _build_embedding_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
     if config.model == "cca":
-        return build_cca(config, sizes)
+        return CCA(_build_linear(config, sizes, objects_size=0))
     if config.model == "vsepp":
         return VSEPP(
             feature_size=sizes.features,
@@ -108,7 +114,7 @@ def _build_embedding_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
     fusion = config.fusion
     return A3VSE(
         shares=Shares(network=fusion.network, linear=fusion.linear, concepts=fusion.concepts),
-        linear=build_cca(config, sizes),
+        linear=build_linear(config, sizes),
         concepts=ConceptTower(
             sources=sizes.sources, vocabulary_size=sizes.words, size=fusion.concept_size
         ),
@@ -124,9 +130,14 @@ def _build_embedding_model(config: TrainConfig, sizes: Sizes) -> EmbeddingModel:
     )
 
 
-def build_cca(config: TrainConfig, sizes: Sizes) -> CCA:
-    """The closed-form model: a baseline, and the teacher of ``loss.w_pseudo``."""
-    return CCA(
+def build_linear(config: TrainConfig, sizes: Sizes) -> LinearTower:
+    """The linear tower of a3vse, and the teacher of ``loss.w_pseudo``."""
+    seen = sizes.objects if config.fusion.objects else 0
+    return _build_linear(config, sizes, objects_size=OBJECT_COLUMNS * seen)
+
+
+def _build_linear(config: TrainConfig, sizes: Sizes, *, objects_size: int) -> LinearTower:
+    return LinearTower(
         feature_size=sizes.features,
         vocabulary_size=sizes.words,
         image_components=config.cca.image_components,
@@ -135,6 +146,8 @@ def build_cca(config: TrainConfig, sizes: Sizes) -> CCA:
         ridge=config.cca.ridge,
         power=config.cca.power,
         context=config.cca.context,
+        objects_size=objects_size,
+        objects=config.fusion.objects,
     )
 
 

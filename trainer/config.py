@@ -154,6 +154,12 @@ class FusionConfig(Section):
     linear: float = Field(default=0.47, ge=0, description="share of the closed-form linear tower")
     concepts: float = Field(default=0.33, ge=0, description="share of the concept tower")
     concept_size: int = Field(default=256, ge=1, description="width of the concept tower")
+    objects: float = Field(
+        default=1.0,
+        ge=0,
+        description="what the bag of objects counts in the linear tower beside the whole image's "
+        "features; 0 leaves it out",
+    )
 
 
 class HubnessConfig(Section):

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from trainer.config import SemanticsConfig
 from trainer.distributed import ALONE, World
-from trainer.evidence import read_evidence
+from trainer.evidence import ImageEvidence
 from trainer.inputs import RegionInputs
 from trainer.semantics import Semantics, read_semantics
 from trainer.text import UNKNOWN, TokenBatch, Vocabulary, pad
@@ -399,9 +399,9 @@ def read_images(
     max_regions: int,
     evidence: bool,
     device: torch.device,
-) -> tuple[RegionInputs, Tensor | None]:
-    """What ``EmbeddingModel.join_images`` takes: regions, and (N, V) evidence where it is read."""
+) -> tuple[RegionInputs, ImageEvidence | None]:
+    """What ``EmbeddingModel.join_images`` takes: regions, and the evidence where it is read."""
     regions = read_regions(store, rows, max_regions=max_regions).to(device)
     if not evidence:
         return regions, None
-    return regions, torch.from_numpy(read_evidence(store, rows)).to(device)
+    return regions, ImageEvidence.read(store, rows).to(device)

@@ -1,19 +1,52 @@
-"""What was said of an image, and how surely: the evidence for each concept.
+"""What was said of an image, and how surely: the evidence for each concept, the bag of objects.
 
-Letters: N images, V concepts. They come from up to four sources, one after the other: the
-detector's objects, the attributes of its confident regions, the classes that the feature network
-sees in the whole image, and those that it sees in any region.
+Letters: N images, V concepts, O objects that the detector knows, M regions. The concepts come from
+up to four sources, one after the other: the detector's objects, the attributes of its confident
+regions, the classes that the feature network sees in the whole image, and those that it sees in
+any region.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from weaksup.store import RegionStore
 from weaksup.types import Float32, Int32, Int64
+
+OBJECT_COLUMNS = 3  # of each object: highest score, number, area
+# Regions of a lower score are many, and their sum would be taken for one thing. In float16, as the
+# scores are that it is compared with.
+LEAST_SCORE = float(np.float16(0.1))
+
+
+@dataclass(frozen=True)
+class ImageEvidence:
+    """What was said of B images.
+
+    Attributes:
+        concepts: (B, V) float32, as ``read_evidence`` gives it.
+        objects: (B, ``OBJECT_COLUMNS`` O) float32, as ``read_objects`` gives it.
+    """
+
+    concepts: Tensor
+    objects: Tensor
+
+    @classmethod
+    def read(cls, store: RegionStore, rows: Int64 | Sequence[int]) -> ImageEvidence:
+        """Of (B,) images of an open store."""
+        return cls(
+            torch.from_numpy(read_evidence(store, rows)),
+            torch.from_numpy(read_objects(store, rows)),
+        )
+
+    def to(self, device: torch.device) -> ImageEvidence:
+        return ImageEvidence(self.concepts.to(device), self.objects.to(device))
 
 
 def sources(store: RegionStore) -> tuple[int, ...]:
@@ -56,6 +89,34 @@ def read_evidence(store: RegionStore, rows: Int64 | Sequence[int]) -> Float32:
         _raise(classes[0], image[first], seen[first], sureness[first])
         _raise(classes[1], image, seen, sureness)
     return evidence
+
+
+def read_objects(store: RegionStore, rows: Int64 | Sequence[int]) -> Float32:
+    """The bag of objects: how surely, how often and how large each of them is there.
+
+    Two men are another scene than one, and a face that fills the picture than one in a crowd: no
+    feature of a region says it, and the best score of a name does not either.
+
+    Args:
+        store: open region store.
+        rows: (N,) int64, images of the store.
+
+    Returns:
+        (N, ``OBJECT_COLUMNS`` O) float32, not negative: for all objects first the highest score of
+        a region, then the sum of the scores, then the sum of scores times areas as shares of the
+        image, over regions of a score of 0.1 and more. Of each the square root, which evens them
+        out as it does the features.
+    """
+    parts = np.zeros((OBJECT_COLUMNS, len(rows), len(store.objects)), dtype=np.float32)
+    image, region, _ = _regions(store.offsets, np.asarray(rows, dtype=np.int64))
+    named, scores = store.region_objects[region], store.region_scores[region]
+    known = (named >= 0) & (scores >= LEAST_SCORE)
+    place, scores = (image[known], named[known]), scores[known]
+    sizes = np.diff(store.region_boxes[region[known]].reshape(-1, 2, 2), axis=1)
+    np.maximum.at(parts[0], place, scores)
+    np.add.at(parts[1], place, scores)
+    np.add.at(parts[2], place, scores * sizes.clip(0).prod(-1)[:, 0])
+    return np.concatenate(list(np.sqrt(parts, out=parts)), axis=1)
 
 
 def _regions(offsets: Int64, rows: Int64) -> tuple[Int64, Int64, npt.NDArray[np.bool_]]:

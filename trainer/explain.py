@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from trainer.data import read_regions
-from trainer.evidence import read_evidence
+from trainer.evidence import ImageEvidence
 from trainer.fusion import IMAGES, TEXTS
 from trainer.hubness import HubnessCorrection
 from trainer.models.a3vse import A3VSE
@@ -139,7 +138,7 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
     regions = read_regions(store, rows, max_regions=run.max_regions).to(run.device)
     ids = run.vocabulary.encode(sentence)
     tokens = pad([ids]).to(run.device)
-    evidence = torch.from_numpy(read_evidence(store, rows)).to(run.device)
+    evidence = ImageEvidence.read(store, rows).to(run.device)
     with evaluating(model):
         images, texts = model.encode_images(regions), model.encode_texts(tokens)
         vectors = model.embed_images(regions, evidence), model.embed_texts(tokens)
@@ -153,15 +152,17 @@ def explain(run: Run, store: RegionStore, index: int, sentence: str, *, top: int
             parts = [Part("network", model.shares.network, network)]
             if model.linear is not None:
                 cosine = _cosine(
-                    model.linear.encode_images(regions).pooled,
-                    model.linear.encode_texts(tokens).pooled,
+                    model.linear.embed_images(regions, evidence.objects),
+                    model.linear.embed_texts(tokens),
                 )
                 parts.append(Part("linear", model.shares.linear, cosine))
             if model.concepts is not None:
                 tower = model.concepts
-                cosine = _cosine(tower.embed_images(evidence), tower.embed_texts(tokens))
+                cosine = _cosine(tower.embed_images(evidence.concepts), tower.embed_texts(tokens))
                 parts.append(Part("concepts", model.shares.concepts, cosine))
-                found, unsupported = _evidence(tower, evidence, tokens, run, sentence, top=top)
+                found, unsupported = _evidence(
+                    tower, evidence.concepts, tokens, run, sentence, top=top
+                )
         if model.hubness is not None:
             parts = _corrected(parts, model.hubness, *joined)
     said = tokenize(sentence) or [sentence.strip()]

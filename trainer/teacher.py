@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from trainer.data import BANKS, Teacher, TrainingData, read_images, read_regions
-from trainer.evidence import concept_words, read_evidence
+from trainer.evidence import concept_words, read_evidence, read_objects
+from trainer.inputs import RegionInputs
 from trainer.lexicon import concept_columns, stem_columns
 from trainer.models.base import EmbeddingModel, evaluating
-from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
+from trainer.models.linear import LinearTower
 from trainer.models.view import View
 from trainer.text import TokenBatch, pad
 from weaksup.types import Int64
@@ -28,28 +29,38 @@ from weaksup.types import Int64
 CHUNK = 256
 
 
-def fit_cca(model: CCA, data: TrainingData, *, max_regions: int) -> Tensor:
-    """Solve CCA on the gold pairs.
+def fit_linear(tower: LinearTower, data: TrainingData, *, max_regions: int) -> Tensor:
+    """Solve the linear tower on the gold pairs.
 
     Returns:
         The canonical correlations, falling.
     """
     with torch.no_grad():
-        return model.fit(
-            _pool(model, data, max_regions=max_regions),
+        return tower.fit(
+            _pool(tower, data, max_regions=max_regions),
             torch.from_numpy(data.gold_image),
             _captions(data),
             _columns(data),
         )
 
 
-def _pool(model: CCA, data: TrainingData, *, max_regions: int) -> Tensor:
-    """Pooled features of the annotated images, (N, 3 D): the one thing that grows with them."""
+def _pool(tower: LinearTower, data: TrainingData, *, max_regions: int) -> Tensor:
+    """What is pooled of the annotated images, (N, P): the one thing that grows with them."""
     annotated = data.rows[: data.annotated]
-    pooled = torch.empty(len(annotated), 3 * data.store.feature_size)
+    pooled = torch.empty(len(annotated), tower.width)
     for chunk, rows in zip(pooled.split(CHUNK), _chunks(annotated), strict=True):
-        chunk.copy_(model.pool(read_regions(data.store, rows, max_regions=max_regions)))
+        chunk.copy_(tower.pool(*_read(tower, data, rows, max_regions=max_regions)))
     return pooled
+
+
+def _read(
+    tower: LinearTower, data: TrainingData, rows: Int64, *, max_regions: int
+) -> tuple[RegionInputs, Tensor | None]:
+    """What the tower pools of some images."""
+    regions = read_regions(data.store, rows, max_regions=max_regions)
+    if not tower.objects_size:
+        return regions, None
+    return regions, torch.from_numpy(read_objects(data.store, rows))
 
 
 def fit_concepts(model: ConceptTower, data: TrainingData) -> None:
@@ -64,17 +75,15 @@ def fit_concepts(model: ConceptTower, data: TrainingData) -> None:
         model.fit(torch.from_numpy(meant), evidence, _captions(data), _columns(data))
 
 
-def make_teacher(model: CCA, data: TrainingData, *, max_regions: int) -> Teacher:
-    """Embed all training images and gold captions with a CCA that has been solved."""
+def make_teacher(tower: LinearTower, data: TrainingData, *, max_regions: int) -> Teacher:
+    """Embed all training images and gold captions with a linear tower that has been solved."""
     with torch.no_grad():
         images = [
-            model.encode_images(
-                read_regions(data.store, rows, max_regions=max_regions)
-            ).pooled.numpy()
+            tower.embed_images(*_read(tower, data, rows, max_regions=max_regions)).numpy()
             for rows in _chunks(data.rows)
         ]
         captions = [
-            model.encode_texts(pad(sentences)).pooled.numpy()
+            tower.embed_texts(pad(sentences)).numpy()
             for sentences in _sentence_chunks(data, range(len(data.gold_captions)))
         ]
     return Teacher(np.concatenate(images), np.concatenate(captions))

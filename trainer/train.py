@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim import AdamW
 
-from trainer.build import Sizes, build_cca, build_model, build_objective
+from trainer.build import Sizes, build_linear, build_model, build_objective
 from trainer.checkpoint import (
     STATE,
     WEIGHTS,
@@ -43,7 +43,7 @@ from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
-from trainer.teacher import fit_cca, fit_concepts, fit_hubness, make_teacher
+from trainer.teacher import fit_concepts, fit_hubness, fit_linear, make_teacher
 from weaksup.errors import DataError, UsageError
 from weaksup.store import RegionStore
 from weaksup.types import VAL, Annotations, CaptionedImage, Corpus
@@ -189,14 +189,17 @@ def _nothing_known(config: TrainConfig, data: TrainingData) -> str:
 
 def _notes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
     """What is left out because these data have nothing for it."""
-    if not (config.model == "a3vse" and config.loss.w_weak and data.unannotated):
+    if config.model != "a3vse":
         return ()
-    if data.knows_unannotated:
-        return ()
-    note = f"{_nothing_known(config, data)}: loss.w_weak has nothing to learn from"
-    if not _trains_on_unannotated(config, data):
-        note += ", and training steps read annotated images alone"
-    return (note,)
+    notes = []
+    if config.fusion.linear and config.fusion.objects and not data.store.objects:
+        notes.append(f"{_nothing_known(config, data)}: fusion.objects has nothing to count")
+    if config.loss.w_weak and data.unannotated and not data.knows_unannotated:
+        note = f"{_nothing_known(config, data)}: loss.w_weak has nothing to learn from"
+        if not _trains_on_unannotated(config, data):
+            note += ", and training steps read annotated images alone"
+        notes.append(note)
+    return tuple(notes)
 
 
 def _trains_on_unannotated(config: TrainConfig, data: TrainingData) -> bool:
@@ -209,8 +212,8 @@ def _trains_on_unannotated(config: TrainConfig, data: TrainingData) -> bool:
 def reads_unannotated(config: TrainConfig) -> bool:
     """Whether un-annotated images are read at all.
 
-    A baseline, and the supervised-only ablation, is what the gold pairs alone give: un-annotated
-    images add not even a word or a statistic.
+    A baseline, and a3vse without a loss that needs them, gets nothing of un-annotated images, not
+    even a word or a statistic.
     """
     loss = config.loss
     return config.model == "a3vse" and bool(loss.w_weak or loss.w_pseudo or loss.w_adv)
@@ -294,7 +297,7 @@ def _fit(
 ) -> TrainingResult:
     """The closed form: no steps, no state to resume."""
     logger = make_logger(Plan(epochs=1, total_steps=1, start_step=0, best_rsum=None))
-    correlations = fit_cca(model, data, max_regions=config.max_regions)
+    correlations = fit_linear(model.linear, data, max_regions=config.max_regions)
     values = {
         "correlation/first": float(correlations[0]),
         "correlation/last": float(correlations[-1]),
@@ -324,10 +327,10 @@ def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Te
     teaches = bool(config.loss.w_pseudo)
     linear = model.linear
     if linear is None and teaches:
-        linear = build_cca(config, Sizes.of(data))
+        linear = build_linear(config, Sizes.of(data))
     if linear is None:
         return None
-    fit_cca(linear, data, max_regions=config.max_regions)
+    fit_linear(linear, data, max_regions=config.max_regions)
     return make_teacher(linear, data, max_regions=config.max_regions) if teaches else None
 
 

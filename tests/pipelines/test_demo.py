@@ -69,7 +69,7 @@ def test_the_table_says_what_the_evaluations_found(finished):
         assert found["images"] == SCENES - round(0.85 * SCENES)
 
 
-def test_the_ablation_sees_no_unannotated_image_and_all_else_is_equal(finished):
+def test_the_ablation_sees_gold_pairs_alone_and_all_else_is_equal(finished):
     folder, *_ = finished
     full, ablated = (
         json.loads((folder / "runs" / entry.run / "config.json").read_text())["config"]
@@ -77,7 +77,8 @@ def test_the_ablation_sees_no_unannotated_image_and_all_else_is_equal(finished):
     )
     assert full["loss"]["w_weak"] > 0
     assert full["fusion"]["concepts"] > 0
-    full["loss"]["w_weak"] = full["fusion"]["concepts"] = 0.0
+    assert full["fusion"]["objects"] > 0
+    full["loss"]["w_weak"] = full["fusion"]["concepts"] = full["fusion"]["objects"] = 0.0
     assert full == ablated
     # A term that is new must be switched off, too.
     assert [n for n in ablated["loss"] if n.startswith("w_") and ablated["loss"][n]] == ["w_gold"]

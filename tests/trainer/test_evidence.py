@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evidence import concept_words, read_evidence, sources
+from trainer.evidence import OBJECT_COLUMNS, concept_words, read_evidence, read_objects, sources
 from weaksup.store import StoreItem, open_store, write_store
 from weaksup.types import STATUS_OK, STATUS_UNREADABLE, Provenance, Regions
 
@@ -16,9 +16,13 @@ COUNTS = (3, 0, 1, 4)
 def regions(count, classes):
     generator = np.random.default_rng(count)
     return Regions(
-        boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1)),
+        boxes=np.sort(generator.uniform(0, 1, (count, 2, 2)), axis=1)
+        .reshape(count, 4)
+        .astype(np.float32),
         features=np.zeros((count, 2), np.float32),
-        scores=generator.uniform(0, 1, count).astype(np.float32),
+        scores=np.where(np.arange(count) == 1, 0.1, generator.uniform(0, 1, count)).astype(
+            np.float32
+        ),
         objects=generator.integers(-1, 2, count).astype(np.int32),
         attributes=generator.integers(-1, 3, (count, 2)).astype(np.int32),
         **(
@@ -89,6 +93,28 @@ def test_the_highest_score_of_each_concept(store):
     assert found.max() > 0
 
 
+def naive_objects(store, row):
+    found = np.zeros((OBJECT_COLUMNS, len(store.objects)))
+    boxes = store.regions(row).boxes
+    for place, region in enumerate(range(store.offsets[row], store.offsets[row + 1])):
+        score, named = store.region_scores[region], store.region_objects[region]
+        if named >= 0 and score >= np.float16(0.1):
+            x1, y1, x2, y2 = boxes[place]
+            found[0, named] = max(found[0, named], score)
+            found[1, named] += score
+            found[2, named] += score * (x2 - x1) * (y2 - y1)
+    return np.sqrt(found.ravel())
+
+
+def test_how_surely_how_often_and_how_large_each_object_is(store):
+    rows = np.array([3, 0, 1, 2, 3])
+    found = read_objects(store, rows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [naive_objects(store, row) for row in rows], rtol=1e-5)
+    assert found[2].max() == 0  # an unreadable image shows nothing
+    assert len(np.unique(found[found > 0])) > 4
+
+
 def test_every_concept_has_its_words(store):
     words = concept_words(store)
     assert len(words) == sum(sources(store))
@@ -127,4 +153,5 @@ def test_a_store_without_any_names_gives_no_evidence(tmp_path):
     )
     store = open_store(path)
     assert read_evidence(store, [0]).shape == (1, 0)
+    assert read_objects(store, [0]).shape == (1, 0)
     assert concept_words(store) == []

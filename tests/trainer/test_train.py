@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import signal
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainer import data as data_module
+import trainer
 from trainer.config import MODEL_NAMES
 from trainer.evaluate import evaluate_images
 from trainer.logging import JsonlLogger
@@ -106,8 +107,32 @@ def test_unannotated_images_change_no_byte_of_a_baseline(world, once, tmp_path, 
     assert before == trained(changed, once(model), tmp_path, "after")
 
 
-def test_unannotated_images_change_no_byte_of_the_supervised_only_ablation(world, tiny, tmp_path):
-    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0)
+def test_of_what_the_detector_names_baselines_learn_nothing_and_the_linear_tower_does(
+    world, tiny, tmp_path
+):
+    changed = world.change("annotated", objects=other_concepts)
+
+    store = world.store()
+    sentences = [caption for row in world.rows for caption in row.captions]
+    linear_alone = {"fusion__network": 0, "fusion__concepts": 0, "hubness__weight": 0}
+
+    def similarities(place, config, name):
+        trained(place, config, tmp_path, name)
+        run = load_run(tmp_path / name)
+        return run.encode_images(store) @ run.encode_texts(sentences).T
+
+    for model, weight, same in (("cca", 1, True), ("a3vse", 0, True), ("a3vse", 1, False)):
+        config = tiny(model, epochs=1, **linear_alone, fusion__objects=weight)
+        found = [
+            similarities(place, config, f"{model}-{weight}-{number}")
+            for number, place in enumerate((world, changed))
+        ]
+        assert np.allclose(*found, atol=1e-4) == same, (model, weight)
+
+
+@pytest.mark.parametrize("ablation", [{}, {"fusion__concepts": 0, "fusion__objects": 0}])
+def test_without_a_loss_for_them_unannotated_images_change_no_byte(world, tiny, tmp_path, ablation):
+    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0, **ablation)
     before = trained(world, config, tmp_path, "before")
     changed = world.change("unannotated", **OTHER)
     assert before == trained(changed, config, tmp_path, "after")
@@ -138,13 +163,17 @@ def test_a3vse_learns_from_unannotated_images(world, once, tmp_path, change):
 @pytest.mark.parametrize("model", MODEL_NAMES)
 def test_held_out_rows_are_read_for_validation_alone(world, once, tmp_path, monkeypatch, model):
     """Every read of the store but those of validation."""
-    read, real = [], data_module.read_regions
-    validating = []
+    read, validating = [], []
 
-    def spy(store, rows, **settings):
-        if not validating:
-            read.extend(store.ids[row] for row in rows)
-        return real(store, rows, **settings)
+    def spy_on(reader):
+        real = operator.attrgetter(reader)(trainer)
+
+        def spy(store, rows, **settings):
+            if not validating:
+                read.extend(store.ids[row] for row in rows)
+            return real(store, rows, **settings)
+
+        monkeypatch.setattr(f"trainer.{reader}", spy)
 
     def validate(*arguments):
         validating.append(True)
@@ -153,8 +182,12 @@ def test_held_out_rows_are_read_for_validation_alone(world, once, tmp_path, monk
         return result
 
     monkeypatch.setattr("trainer.train.evaluate_images", validate)
-    for module in ("data", "statistics", "teacher"):  # the readers of training
-        monkeypatch.setattr(f"trainer.{module}.read_regions", spy)
+    for reader in (
+        *(f"{module}.read_regions" for module in ("data", "statistics", "teacher")),
+        *(f"{module}.read_evidence" for module in ("evidence", "semantics", "teacher")),
+        *(f"{module}.read_objects" for module in ("evidence", "teacher")),
+    ):
+        spy_on(reader)
     trained(world, once(model), tmp_path, "run")
     expected = ("annotated", "unannotated") if model == "a3vse" else ("annotated",)
     assert set(read) == world.ids(*expected)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainer.encoders import Encoded, RegionEncoder, TextEncoder
+from trainer.evidence import ImageEvidence
 from trainer.fusion import IMAGES, SLACK, TEXTS, fuse
 from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
-from trainer.models.cca import CCA
 from trainer.models.concepts import ConceptTower
+from trainer.models.linear import LinearTower
 from trainer.pooling import AttentivePooling, masked_mean
 from trainer.similarity import CrossAttention
 from trainer.text import TokenBatch
@@ -50,7 +51,7 @@ class A3VSE(EmbeddingModel):
 
     Args:
         shares: of the towers.
-        linear: the CCA tower; not solved yet.
+        linear: not solved yet.
         concepts: the concept tower; not fitted yet.
         feature_size: width of a region feature.
         vocabulary_size: rows of the word embedding.
@@ -69,7 +70,7 @@ class A3VSE(EmbeddingModel):
         self,
         *,
         shares: Shares,
-        linear: CCA,
+        linear: LinearTower,
         concepts: ConceptTower,
         feature_size: int,
         vocabulary_size: int,
@@ -89,7 +90,9 @@ class A3VSE(EmbeddingModel):
         # A tower without a share may still teach, but is no part of what is saved.
         self.linear = linear if shares.linear else None
         self.concepts = concepts if shares.concepts else None
-        self.reads_evidence = self.concepts is not None
+        self.reads_evidence = self.concepts is not None or (
+            self.linear is not None and self.linear.objects_size > 0
+        )
         self.standardizer = Standardizer(size=feature_size)
         self.regions = RegionEncoder(
             feature_size=feature_size,
@@ -120,14 +123,17 @@ class A3VSE(EmbeddingModel):
         pooled = pooled + masked_mean(fragments, tokens.mask)
         return Encoded.of(pooled, fragments, weights, tokens.mask)
 
-    def join_images(self, regions: RegionInputs, evidence: Tensor | None) -> Tensor:
+    def join_images(self, regions: RegionInputs, evidence: ImageEvidence | None) -> Tensor:
+        def linear(tower: LinearTower) -> Tensor:
+            return tower.embed_images(regions, None if evidence is None else evidence.objects)
+
         def concepts(tower: ConceptTower) -> Tensor:
             assert evidence is not None, "a model with a concept tower reads the evidence"
-            return tower.embed_images(evidence)
+            return tower.embed_images(evidence.concepts)
 
         return self._join(
             network=lambda: self.encode_images(regions).pooled,
-            linear=lambda tower: tower.encode_images(regions).pooled,
+            linear=linear,
             concepts=concepts,
             side=IMAGES,
         )
@@ -135,7 +141,7 @@ class A3VSE(EmbeddingModel):
     def join_texts(self, tokens: TokenBatch) -> Tensor:
         return self._join(
             network=lambda: self.encode_texts(tokens).pooled,
-            linear=lambda tower: tower.encode_texts(tokens).pooled,
+            linear=lambda tower: tower.embed_texts(tokens),
             concepts=lambda tower: tower.embed_texts(tokens),
             side=TEXTS,
         )
@@ -144,7 +150,7 @@ class A3VSE(EmbeddingModel):
         self,
         *,
         network: Callable[[], Tensor],
-        linear: Callable[[CCA], Tensor],
+        linear: Callable[[LinearTower], Tensor],
         concepts: Callable[[ConceptTower], Tensor],
         side: int,
     ) -> Tensor:

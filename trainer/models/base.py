@@ -1,6 +1,6 @@
 """What every retrieval model offers, and the two ways in which models compare.
 
-Letters: B batch, C texts, P pairs, V concepts of the evidence, d embedding width.
+Letters: B batch, C texts, P pairs, d embedding width.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.encoders import Encoded
+from trainer.evidence import ImageEvidence
 from trainer.fragments import Fragments
 from trainer.fusion import IMAGES, TEXTS
 from trainer.hubness import HubnessCorrection
@@ -39,7 +40,7 @@ class RetrievalModel(nn.Module, ABC):
     """Encoders of both sides, and what is compared in training."""
 
     standardizer: Standardizer
-    """What region features pass first; its statistics are set before training."""
+    """What region features pass first; its statistics are set before training by gradients."""
 
     cross_attention: CrossAttention | None = None
     """How regions and words are compared one by one; None where they lie in no common space."""
@@ -92,12 +93,12 @@ class EmbeddingModel(RetrievalModel):
     def similarity(self, images: Encoded, texts: Encoded) -> Tensor:
         return images.pooled @ texts.pooled.T
 
-    def join_images(self, regions: RegionInputs, evidence: Tensor | None) -> Tensor:
+    def join_images(self, regions: RegionInputs, evidence: ImageEvidence | None) -> Tensor:
         """(B, d) float32 L2-normalised views of images.
 
         Args:
             regions: of B images.
-            evidence: (B, V) float32, as ``read_evidence`` gives it, where ``reads_evidence``.
+            evidence: of the same, where ``reads_evidence``.
         """
         return self.encode_images(regions).pooled
 
@@ -105,7 +106,7 @@ class EmbeddingModel(RetrievalModel):
         """(B, d) float32 L2-normalised views of sentences."""
         return self.encode_texts(tokens).pooled
 
-    def embed_images(self, regions: RegionInputs, evidence: Tensor | None) -> Tensor:
+    def embed_images(self, regions: RegionInputs, evidence: ImageEvidence | None) -> Tensor:
         """(B, d or d + 4) float32 L2-normalised embeddings of images; arguments as above."""
         joined = self.join_images(regions, evidence)
         return joined if self.hubness is None else self.hubness.correct(joined, side=IMAGES)

@@ -3,6 +3,9 @@
 A detector that names a surfboard needs no captions to find "a man surfs": the concept's words,
 those of its synonyms and its hypernyms are looked for in the sentence. Closed form, no gradients.
 
+What is standardised is the root of the evidence: a doubtful dog is much more than none, and a sure
+one little more than that.
+
 Letters: B batch, V concepts, W rows of the vocabulary, k width.
 """
 
@@ -18,7 +21,7 @@ from trainer.models.view import View
 from trainer.text import TokenBatch
 
 # Added to the deviation of a word's evidence: one that is hardly ever there says little.
-DEVIATION_FLOOR = 0.02
+DEVIATION_FLOOR = 0.05
 
 
 class ConceptTower(nn.Module):
@@ -31,8 +34,8 @@ class ConceptTower(nn.Module):
     """
 
     meant: Tensor
-    mean: Tensor
-    deviation: Tensor
+    root_mean: Tensor
+    root_deviation: Tensor
     projection: Tensor
 
     def __init__(self, *, sources: tuple[int, ...], vocabulary_size: int, size: int) -> None:
@@ -40,8 +43,8 @@ class ConceptTower(nn.Module):
         self.sources = sources
         self.tf_idf = TfIdf(vocabulary_size=vocabulary_size)
         self.register_buffer("meant", torch.zeros(sum(sources), vocabulary_size, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(len(sources), vocabulary_size))
-        self.register_buffer("deviation", torch.ones(len(sources), vocabulary_size))
+        self.register_buffer("root_mean", torch.zeros(len(sources), vocabulary_size))
+        self.register_buffer("root_deviation", torch.ones(len(sources), vocabulary_size))
         self.register_buffer("projection", torch.zeros(vocabulary_size, size))
 
     def fit(self, meant: Tensor, evidence: View, captions: TokenBatch, columns: Tensor) -> None:
@@ -58,20 +61,21 @@ class ConceptTower(nn.Module):
         # Of a word that no concept stands for there is never evidence.
         shown = meant.any(0)
         narrow = meant[:, shown]
+        roots = View(evidence.count, evidence.width, lambda rows: evidence.rows(rows).sqrt())
         total = torch.zeros(len(self.sources), int(shown.sum()), dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for block in evidence.blocks():
+        for block in roots.blocks():
             words = self._words(block, narrow)
             total += words.sum(1, dtype=torch.float64)
             squares += words.double().square().sum(1)
         mean = total / evidence.count
         deviation = (squares / evidence.count - mean.square()).clamp_min(0).sqrt()
-        self.mean.zero_()[:, shown] = mean.float()
-        self.deviation.fill_(DEVIATION_FLOOR)[:, shown] += deviation.float()
-        place, spread = self.mean[:, shown], self.deviation[:, shown]
+        self.root_mean.zero_()[:, shown] = mean.float()
+        self.root_deviation.fill_(DEVIATION_FLOOR)[:, shown] += deviation.float()
+        place, spread = self.root_mean[:, shown], self.root_deviation[:, shown]
 
         def vectors(rows: slice) -> Tensor:
-            return _standardised(self._words(evidence.rows(rows), narrow), place, spread)
+            return _standardised(self._words(roots.rows(rows), narrow), place, spread)
 
         gram = View(evidence.count, narrow.shape[1], vectors).gram()
         axes = largest_eigenvectors(gram, min(self.projection.shape[1], len(gram)))
@@ -84,17 +88,22 @@ class ConceptTower(nn.Module):
             evidence: (B, V) float32.
 
         Returns:
-            (B, W) how sure the surest source is of each word, in [0, 1]; and (B, W) that evidence
-            standardised and of length 1, which is compared with a sentence. Its columns are those
-            of ``tf_idf``.
+            (B, W) how sure the surest source is of each word, in [0, 1]; and (B, W) what is
+            compared with a sentence: the same of the evidence's roots, all sources standardised
+            and summed, of length 1. Its columns are those of ``tf_idf``.
         """
-        words = self._words(evidence, self.meant)
-        return words.amax(0), _standardised(words, self.mean, self.deviation)
+        sure = self._words(evidence, self.meant).amax(0)
+        return sure, self._standing(evidence)
+
+    def _standing(self, evidence: Tensor) -> Tensor:
+        """(B, V) evidence -> (B, W) of length 1, what is compared with a sentence."""
+        words = self._words(evidence.sqrt(), self.meant)
+        return _standardised(words, self.root_mean, self.root_deviation)
 
     def _words(self, evidence: Tensor, meant: Tensor) -> Tensor:
-        """How sure each source is of each word: (B, V), (V, W) -> (sources, B, W).
+        """What each source has for each word: (B, V) scores, (V, W) -> (sources, B, W).
 
-        A word is there unless every concept that means it is absent: 1 - prod(1 - p).
+        A word is there unless every concept that means it is absent: 1 - prod(1 - score).
         """
         absent = torch.log1p(-evidence.clamp(0, 0.999))
         parts = zip(absent.split(self.sources, dim=1), meant.split(self.sources), strict=True)
@@ -102,7 +111,7 @@ class ConceptTower(nn.Module):
 
     def embed_images(self, evidence: Tensor) -> Tensor:
         """(B, V) float32 -> (B, k), of length 1 at most."""
-        return self.evidence_for_words(evidence)[1] @ self.projection
+        return self._standing(evidence) @ self.projection
 
     def embed_texts(self, tokens: TokenBatch) -> Tensor:
         """B sentences -> (B, k), of length 1 at most: words that no concept means are lost."""

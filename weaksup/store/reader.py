@@ -120,8 +120,16 @@ class RegionStore:
         return float(np.float16(value))
 
     @property
+    def region_boxes(self) -> Float32:
+        """(M, 4) float32 of all images' regions, x1 y1 x2 y2 as fractions of width and height.
+
+        A view, as the next three are.
+        """
+        return self._narrow[: self.offsets[-1], :4].view(np.float32)
+
+    @property
     def region_scores(self) -> Float32:
-        """(M,) float32 of all images' regions; a view, as the next two are."""
+        """(M,) float32."""
         return self._narrow[: self.offsets[-1], 4].view(np.float32)
 
     @property

@@ -9,7 +9,7 @@ import torch
 
 from trainer.build import Sizes, build_model
 from trainer.checkpoint import load_weights, save_weights
-from trainer.inputs import RegionInputs
+from trainer.inputs import RegionInputs, Standardizer
 from trainer.models.base import EmbeddingModel
 from trainer.text import TokenBatch
 
@@ -25,8 +25,10 @@ def build(tiny) -> Callable[..., EmbeddingModel]:
         torch.manual_seed(seed)
         sizes = Sizes(features=6, words=WORDS, sources=SOURCES)
         built = build_model(tiny(model, **settings), sizes)
-        size = len(built.standardizer.mean)
-        built.standardizer.set(torch.randn(size), torch.rand(size) + 0.5)
+        for part in built.modules():
+            if isinstance(part, Standardizer):
+                size = len(part.mean)
+                part.set(torch.randn(size), torch.rand(size) + 0.5)
         for name, buffer in built.named_buffers():
             # What only a fit sets.
             if name.endswith(("image_map", "text_map", "text_mean")):

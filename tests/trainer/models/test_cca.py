@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.models.cca import CCA, canonical_directions, principal_axes
+from trainer.models.canonical import canonical_directions, principal_axes
+from trainer.models.linear import DEVIATION_FLOOR, LinearTower
 from trainer.models.view import View
 from trainer.text import pad
 
@@ -82,6 +83,7 @@ def test_axes_are_no_more_than_there_can_be():
 def make(words=7, **settings):
     defaults = {
         "feature_size": 3,
+        "objects_size": 0,
         "vocabulary_size": words,
         "image_components": 9,
         "text_components": 9,
@@ -89,8 +91,9 @@ def make(words=7, **settings):
         "ridge": 0.01,
         "power": 1.0,
         "context": 0.5,
+        "objects": 0.0,
     }
-    return CCA(**{**defaults, **settings})
+    return LinearTower(**{**defaults, **settings})
 
 
 def test_tf_idf_against_a_loop():
@@ -124,7 +127,7 @@ def test_a_fit_finds_what_the_views_share():
     assert correlations.min() > 0.9
     images = model._scale(pooled[60:]) @ model.image_map
     images = torch.nn.functional.normalize(images, dim=-1)
-    texts = model.encode_texts(pad([[2, 4], [2, 5], [3, 4], [3, 5]])).pooled
+    texts = model.embed_texts(pad([[2, 4], [2, 5], [3, 4], [3, 5]]))
     nearest = (images @ texts.T).argmax(1)
     assert torch.equal(nearest, factors[60:, 0] * 2 + factors[60:, 1])
 
@@ -136,18 +139,46 @@ def test_fewer_directions_than_asked_for():
     correlations = model.fit(pooled, torch.arange(4), captions)
     assert len(correlations) < 20
     assert torch.isfinite(model.image_map).all()
-    assert torch.isfinite(model.encode_texts(captions).pooled).all()
+    assert torch.isfinite(model.embed_texts(captions)).all()
     assert model.image_map[:, len(correlations) :].eq(0).all()
 
 
 def test_pooling_against_numpy(build, make_regions):
-    model = build("cca", cca__context=0.25)
+    model = build("cca", cca__context=0.25).linear
     regions = make_regions(3, 1, 4)
     for row, count in enumerate((3, 1, 4)):
         features = regions.features[row, :count].numpy()
         expected = (features[0], features.mean(0), features.max(0))
-        found = model.pool(regions)[row]
+        found = model.pool(regions, None)[row]
         np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-6)
         whole, rest = np.split(model.standardizer.scale(found).numpy(), [6])
         scaled = np.concatenate((whole, 0.25 * rest))
         np.testing.assert_allclose(model._scale(found[None])[0], scaled, rtol=1e-5)
+
+
+@pytest.mark.parametrize("images", [4, 40], ids=["fewer than columns", "more than columns"])
+def test_the_bag_of_objects_is_weighed_beside_the_whole_image(make_regions, images):
+    tower = make(feature_size=6, objects_size=4, objects=0.5, embed_size=4)
+    generator = torch.Generator().manual_seed(0)
+    regions = make_regions(*(1 + row % 4 for row in range(images)))
+    objects = torch.rand(images, 4, generator=generator)
+    objects[:, 3] = 0  # an object that no annotated image shows
+    pooled = tower.pool(regions, objects)
+    assert torch.equal(pooled[:, 18:], objects)
+    tower.fit(pooled, torch.arange(images), pad([[2 + row % 4] for row in range(images)]))
+    expected = (objects - objects.mean(0)) / (objects.std(0, correction=0) + DEVIATION_FLOOR)
+    torch.testing.assert_close(tower._scale(pooled)[:, 18:], 0.5 * expected)
+    found = tower.embed_images(regions, objects)
+    nothing_known = objects + torch.tensor([0.0, 0, 0, 1])
+    torch.testing.assert_close(tower.embed_images(regions, nothing_known), found)
+    assert (tower.embed_images(regions, objects.flip(0)) - found).abs().max() > 0.01
+
+
+def test_a_tower_that_sees_no_objects_looks_at_none(make_regions):
+    tower = make(feature_size=6)
+    regions = make_regions(3, 1)
+    assert torch.equal(tower.pool(regions, None), tower.pool(regions, torch.rand(2, 5)))
+
+
+def test_weights_are_no_integers():
+    assert make(context=1, objects_size=2, objects=0.5).weights.tolist()[-2:] == [0.5, 0.5]

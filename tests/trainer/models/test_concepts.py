@@ -13,7 +13,7 @@ from trainer.text import pad
 
 # Words 2 to 5; concepts 0 and 1 of one source, concept 2 of another.
 MEANT = torch.tensor([[0, 0, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0]]).bool()
-EVIDENCE = torch.tensor([[0.9, 0.0, 0.1], [0.2, 0.5, 0.0], [0.0, 0.0, 0.8], [0.4, 0.1, 0.3]])
+EVIDENCE = torch.tensor([[0.9, 0.0, 0.1], [0.2, 0.5, 0.0], [0.0, 0.0, 0.8], [0.4, 0.1, 0.05]])
 CAPTIONS = pad([[2, 3], [4], [5, 2, 2], [3]])
 
 
@@ -37,7 +37,8 @@ def naive_words(evidence, meant):
 def test_images_are_standardised_evidence_for_words(tower):
     total = torch.zeros(4, 6)
     for source in (slice(0, 2), slice(2, 3)):
-        words = torch.tensor(naive_words(EVIDENCE[:, source].tolist(), MEANT[source].tolist()))
+        roots = EVIDENCE[:, source].sqrt().tolist()
+        words = torch.tensor(naive_words(roots, MEANT[source].tolist()))
         total += (words - words.mean(0)) / (words.std(0, correction=0) + DEVIATION_FLOOR)
     expected = torch.nn.functional.normalize(total, dim=1)
     found = tower.embed_images(EVIDENCE)

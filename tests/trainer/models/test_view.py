@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainer.models import tf_idf, view
-from trainer.models.cca import CCA
-from trainer.models.concepts import ConceptTower
+from trainer.models.concepts import DEVIATION_FLOOR, ConceptTower
+from trainer.models.linear import LinearTower
 from trainer.models.view import CentredSparseView, View, covariances
 from trainer.text import pad
 
@@ -65,8 +65,9 @@ def captions():
 
 
 def fitted_cca():
-    model = CCA(
+    model = LinearTower(
         feature_size=3,
+        objects_size=0,
         vocabulary_size=WORDS,
         image_components=9,
         text_components=9,
@@ -74,6 +75,7 @@ def fitted_cca():
         ridge=0.1,
         power=1.0,
         context=0.5,
+        objects=0.0,
     )
     # Two words are one: the column of the second is never used.
     columns = torch.arange(WORDS)
@@ -107,7 +109,10 @@ def test_what_is_solved_does_not_depend_on_the_blocks(block, monkeypatch):
         model.image_map @ model.text_map.T, whole.image_map @ whole.text_map.T, atol=1e-5, rtol=1e-4
     )
     entire, _ = fitted_concepts()
-    for one, other in ((tower.mean, entire.mean), (tower.deviation, entire.deviation)):
+    for one, other in (
+        (tower.root_mean, entire.root_mean),
+        (tower.root_deviation, entire.root_deviation),
+    ):
         torch.testing.assert_close(one, other)
     found, wanted = (
         one.embed_images(evidence) @ one.embed_texts(captions()).T for one in (tower, entire)
@@ -117,7 +122,7 @@ def test_what_is_solved_does_not_depend_on_the_blocks(block, monkeypatch):
 
 def test_statistics_of_words_are_those_of_all_images(block):
     tower, evidence = fitted_concepts()
-    words = tower._words(evidence, tower.meant)
-    torch.testing.assert_close(tower.mean, words.mean(1), atol=1e-6, rtol=1e-5)
-    deviation = words.std(1, correction=0) + 0.02
-    torch.testing.assert_close(tower.deviation, deviation, atol=1e-6, rtol=1e-5)
+    words = tower._words(evidence.sqrt(), tower.meant)
+    torch.testing.assert_close(tower.root_mean, words.mean(1), atol=1e-6, rtol=1e-5)
+    deviation = words.std(1, correction=0) + DEVIATION_FLOOR
+    torch.testing.assert_close(tower.root_deviation, deviation, atol=1e-6, rtol=1e-5)
