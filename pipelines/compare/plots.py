@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def draw_plots(summary: Summary, folder: Path) -> list[Path]:
             _draw_recalls(figure, lines, direction, title)
             name = f"recall-over-ratio-{direction.replace('_', '-')}"
             written += _save(figure, folder / name)
-        groups = ablation_groups(summary)
+        groups = _bars(summary, {rows[0].label for rows in lines})
         if groups:
             bars = sum(len(group) - 1 for group in groups)
             figure = Figure(
@@ -104,6 +104,16 @@ def _lines(summary: Summary) -> list[list[Row]]:
     return [rows for rows in by_label.values() if len(rows) > 1]
 
 
+def _bars(summary: Summary, drawn: Collection[str]) -> list[list[Compared]]:
+    """The plain model and its variants, where one is no line already and has a difference."""
+    groups = []
+    for plain, *variants in ablation_groups(summary):
+        shown = [v for v in variants if v.difference is not None and v.row.label not in drawn]
+        if shown:
+            groups.append([plain, *shown])
+    return groups
+
+
 def _draw_recalls(
     figure: Figure, lines: Sequence[Sequence[Row]], direction: Direction, title: str
 ) -> None:
@@ -111,6 +121,8 @@ def _draw_recalls(
     figure.suptitle(title, x=0.005, ha="left", fontsize=11, fontweight="bold")
     panels: Any = figure.subplots(1, len(NAMES))
     ratios = sorted({row.ratio for rows in lines for row in rows})
+    last = ratios[-1]
+    side_by_side = all(rows[-1].ratio == last for rows in lines)
     for axes, name in zip(panels, NAMES, strict=True):
         ends = []
         for number, rows in enumerate(lines):
@@ -128,43 +140,30 @@ def _draw_recalls(
                 linewidth=0,
             )
             marker = MARKERS[number % len(MARKERS)]
-            axes.plot(x, means, color=colour, marker=marker, markersize=4, linewidth=1.6)
-            ends.append((rows[0].label, x[-1], means[-1], colour))
+            label = rows[0].label
+            axes.plot(
+                x, means, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label
+            )
+            ends.append((label, means[-1], colour))
         axes.set_xscale("log")
-        axes.set_xticks(ratios, [percent(ratio) for ratio in ratios])
-        axes.set_xlabel("training images with captions")
+        axes.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
+        axes.set_xlabel("percent of training images with captions")
         axes.set_title(f"{name} in percent", loc="left")
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="y", nbins=6)
-        _label_ends(axes, ends)
+        if side_by_side:
+            _label_ends(axes, last, ends)
+    if not side_by_side:  # beside the end of a line others go on
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=5, frameon=False)
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
-    """Names beside the ends of lines, moved apart where they would overlap.
-
-    A line that ends before others is named above its end: beside it, others go on.
-    """
-    last = max((x for _, x, _, _ in ends), default=0.0)
-    if any(x < last for _, x, _, _ in ends):
-        axes.set_ylim(top=1.07 * axes.get_ylim()[1])  # room for their names below the title
+def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float, str]]) -> None:
+    """Names beside the ends of lines at ``x``, moved apart where they would overlap."""
     low, high = axes.get_ylim()
-    gap = 0.062 * (high - low)
-    for label, x, y, colour in ends:
-        if x < last:
-            axes.annotate(
-                label,
-                xy=(x, y),
-                xytext=(0, 6),
-                textcoords="offset points",
-                color=colour,
-                fontsize=8.5,
-                ha="center",
-                va="bottom",
-                annotation_clip=False,
-            )
-    ordered = sorted((end for end in ends if end[1] == last), key=lambda end: end[2])
-    places = _apart([end[2] for end in ordered], gap)
-    for (label, x, y, colour), place in zip(ordered, places, strict=True):
+    ordered = sorted(ends, key=lambda end: end[1])
+    places = _apart([y for _, y, _ in ordered], 0.062 * (high - low))
+    for (label, y, colour), place in zip(ordered, places, strict=True):
         axes.annotate(
             label,
             xy=(x, y),
@@ -203,8 +202,7 @@ def _draw_ablations(figure: Figure, groups: Sequence[Sequence[Compared]]) -> Non
     panels: Any = figure.subplots(
         len(groups), 1, sharex=True, squeeze=False, height_ratios=[len(g) for g in groups]
     )
-    for axes, (plain, *variants) in zip(panels[:, 0], groups, strict=True):
-        shown = [item for item in variants if item.difference is not None]
+    for axes, (plain, *shown) in zip(panels[:, 0], groups, strict=True):
         points, low, high = [], [], []
         for item in shown:
             assert item.difference is not None
@@ -223,7 +221,7 @@ def _draw_ablations(figure: Figure, groups: Sequence[Sequence[Compared]]) -> Non
         axes.grid(visible=False, axis="y")
         axes.invert_yaxis()
         axes.spines["left"].set_visible(False)
-        axes.margins(x=0.12)
+        axes.margins(x=0.2)
         for place, value in zip(places, points, strict=True):
             # At the far end of the interval, where the bar and its error leave room.
             far = value - low[place] if value < 0 else value + high[place]

@@ -55,22 +55,26 @@ def comparison(tmp_path):
     return load
 
 
-@pytest.fixture
-def done(comparison, tmp_path):
-    """The cells of the file, as if models of known quality had been trained."""
+def finish(comparison, folder):
+    """All cells of a comparison, as if models of known quality had been trained."""
     results = []
-    for cell in plan_cells(comparison()):
+    for cell in plan_cells(comparison):
         evaluation = evaluate(cell.label, cell.ratio, cell.seed)
-        folder = tmp_path / cell.folder
-        folder.mkdir()
+        place = folder / cell.folder
+        place.mkdir(parents=True, exist_ok=True)
         record = {
             **{"protocol": "full", "seconds": 60.0 + cell.seed, "annotated_images": 7},
             **{"rsum": evaluation.rsum, "image_to_text": evaluation.image_to_text},
             "text_to_image": evaluation.text_to_image,
         }
-        write_cell(folder, fingerprint={}, record=record, evaluations={"full": evaluation})
-        results.append(Done(cell, record, folder))
+        write_cell(place, fingerprint={}, record=record, evaluations={"full": evaluation})
+        results.append(Done(cell, record, place))
     return results
+
+
+@pytest.fixture
+def done(comparison, tmp_path):
+    return finish(comparison(), tmp_path)
 
 
 def row(summary, label, ratio):
@@ -176,7 +180,7 @@ def test_plots_name_lines_and_bars(comparison, done, tmp_path):
     for label in ("cca", "vsepp", "a3vse"):
         assert lines.count(label) == 3  # a panel each
     assert "a3vse, less" not in lines  # a line needs two ratios
-    assert {"10 %", "50 %"} <= set(lines)
+    assert {"10", "50"} <= set(lines)
     difference = summary.ablations[1].difference.points
     assert {"a3vse, less", f"{difference:+.1f}".replace("-", "−")} <= set(bars)
 
@@ -185,6 +189,24 @@ def test_the_same_figures_give_the_same_picture(comparison, done, tmp_path):
     summary = summarize(comparison(), done, "full")
     first = [path.read_bytes() for path in draw_plots(summary, tmp_path)]
     assert [path.read_bytes() for path in draw_plots(summary, tmp_path)] == first
+
+
+def test_a_variant_at_several_ratios_is_a_line_and_no_bar(comparison, tmp_path):
+    more = comparison(CONFIG.replace('model = "a3vse"\nratios = [0.5]', 'model = "a3vse"'))
+    files = draw_plots(summarize(more, finish(more, tmp_path / "more"), "full"), tmp_path)
+    assert "ablation" not in {path.stem for path in files}
+    assert texts(files[1]).count("a3vse, less") == 3
+
+
+def test_lines_that_end_early_are_named_below(comparison, tmp_path):
+    more = comparison(CONFIG.replace("[0.1, 0.5]", "[0.1, 0.5, 1.0]"))
+    done = [
+        item
+        for item in finish(more, tmp_path / "more")
+        if item.cell.label == "cca" or item.cell.ratio < 1
+    ]
+    names = texts(draw_plots(summarize(more, done, "full"), tmp_path)[1])
+    assert [names.count(label) for label in ("cca", "vsepp", "a3vse")] == [1, 1, 1]
 
 
 def test_nothing_is_drawn_of_one_ratio_and_no_variant(comparison, done, tmp_path):
