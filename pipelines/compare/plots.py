@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.compare.plan import percent
 from pipelines.compare.summary import NAMES, Compared, Direction, Row, Summary
-from pipelines.compare.table import ablation_groups
+from pipelines.compare.table import ablation_groups, signed
 from weaksup.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _draw_recalls(
             ends.append((label, means[-1], colour))
         axes.set_xscale("log")
         axes.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
-        axes.set_xlabel("percent of training images with captions")
+        axes.set_xlabel("captioned images in percent")
         axes.set_title(f"{name} in percent", loc="left")
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="y", nbins=6)
@@ -226,7 +226,7 @@ def _draw_ablations(figure: Figure, groups: Sequence[Sequence[Compared]]) -> Non
             # At the far end of the interval, where the bar and its error leave room.
             far = value - low[place] if value < 0 else value + high[place]
             axes.annotate(
-                f"{value:+.1f}".replace("-", "−"),  # as on the axis
+                signed(value).replace("-", "−"),  # as on the axis
                 xy=(far, place),
                 xytext=(-6 if value < 0 else 6, 0),
                 textcoords="offset points",

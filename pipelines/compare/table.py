@@ -84,6 +84,11 @@ def _groups(items: Sequence[Compared]) -> Iterator[tuple[tuple[str, float], list
         yield key, sorted(group, key=lambda item: item.row.changed)
 
 
+def signed(points: float) -> str:
+    """A difference to one place, with its sign; what rounds to 0 is +0.0."""
+    return f"{round(points, 1) + 0.0:+.1f}"
+
+
 def ablation_groups(summary: Summary) -> list[list[Compared]]:
     """The ablations of each model at each ratio, the plain row first."""
     return [group for _, group in _groups(summary.ablations)]
@@ -126,8 +131,8 @@ def _difference(item: Compared) -> tuple[str, str, str]:
     if difference is None:
         return ("no seed in common" if item.reference else "", "", "")
     return (
-        f"{difference.points:+.1f}",
-        f"{difference.low:+.1f} to {difference.high:+.1f}",
+        signed(difference.points),
+        f"{signed(difference.low)} to {signed(difference.high)}",
         f"{100 * difference.better:.0f} %",
     )
 

@@ -14,7 +14,7 @@ from pipelines.compare.plan import plan_cells
 from pipelines.compare.plots import _apart, draw_plots
 from pipelines.compare.results import Done, write_cell
 from pipelines.compare.summary import summarize
-from pipelines.compare.table import duration, make_markdown, make_sheets
+from pipelines.compare.table import duration, make_markdown, make_sheets, signed
 from trainer.evaluate import evaluate_embeddings
 from trainer.metrics import bootstrap_difference
 
@@ -160,6 +160,15 @@ def test_markdown_holds_what_the_terminal_shows(comparison, done):
 def test_durations_read_at_a_glance():
     shown = [duration(seconds) for seconds in (1.84, 11.4, 250, 9000)]
     assert shown == ["1.8 s", "11 s", "4.2 min", "2.5 h"]
+
+
+def test_differences_have_a_sign_and_nothing_has_none():
+    assert [signed(value) for value in (1.26, -0.04, 0.04, -0.06)] == [
+        "+1.3",
+        "+0.0",
+        "+0.0",
+        "-0.1",
+    ]
 
 
 def texts(path):
