@@ -162,7 +162,7 @@ def test_durations_read_at_a_glance():
     assert shown == ["1.8 s", "11 s", "4.2 min", "2.5 h"]
 
 
-def test_differences_have_a_sign_and_nothing_has_none():
+def test_differences_have_a_sign_and_none_is_minus_zero():
     assert [signed(value) for value in (1.26, -0.04, 0.04, -0.06)] == [
         "+1.3",
         "+0.0",

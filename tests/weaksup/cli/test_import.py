@@ -60,6 +60,8 @@ def test_the_commands_after_it_run_bare(run, precomp):
         # Features bring no names.
         nothing = "regions.h5 have no names: loss.w_weak has nothing to learn from, and training "
         assert err.count(nothing) == ("a3vse" in command)
+        nothing = "regions.h5 have no names: fusion.objects has nothing to count"
+        assert err.count(nothing) == ("a3vse" in command)
     # What the kept captions say is all that the vocabulary has.
     words = {concept.name for concept in read_concepts(workspace.concepts).concepts}
     assert {"cat", "dog"} <= words
