@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Iterable
 from typing import Any
@@ -108,7 +109,9 @@ def _run(words: list[str], *, debug: bool) -> int:
         if debug:
             traceback.print_exc()
         if os.environ.get("LOCAL_RANK", "0") != "0":
-            # Of processes that a launcher has started here, one says it.
+            # Of processes that a launcher has started here, one says it; the launcher ends that one
+            # with the first that ends, so it gets a moment.
+            time.sleep(2.0)
             return error.exit_code
         if isinstance(error, click.NoSuchOption) and error.ctx.command is weaksup:  # type: ignore[union-attr]
             return _fail(error.format_message(), _after_command(error, words), error.exit_code)
