@@ -16,7 +16,10 @@ PACKAGES = ("weaksup", "trainer", "pipelines")
 
 BASE = {
     f"weaksup.{name}"
-    for name in ("errors", "types", "files", "registry", "processes", "wording", "workspace")
+    for name in (
+        *("errors", "types", "files", "registry", "wording", "workspace"),
+        *("processes", "signals"),
+    )
 }
 PARTS = {
     f"weaksup.{name}"

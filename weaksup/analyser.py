@@ -22,6 +22,7 @@ from weaksup import attributes
 from weaksup.concepts import Vocabulary
 from weaksup.detectors.base import Detections, Detector, FeatureModel, PooledRegions
 from weaksup.images import UnreadableImage, decode
+from weaksup.signals import held_signals
 from weaksup.store import StoreItem
 from weaksup.types import (
     STATUS_NO_REGION,
@@ -201,15 +202,24 @@ def _pack(rows: Int32) -> Int32:
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], *, limit: int
 ) -> Iterator[R]:
-    """``map`` over a pool in order, with at most ``limit`` results waiting to be taken."""
+    """``map`` over a pool in order, with at most ``limit`` results waiting to be taken.
+
+    Signals are held back while one is waited for: the pool has locks that its threads need to end.
+    """
     waiting: deque[Future[R]] = deque()
+
+    def first() -> R:
+        with held_signals():
+            return waiting.popleft().result()
+
     try:
         for argument in arguments:
-            waiting.append(pool.submit(function, argument))
+            with held_signals():
+                waiting.append(pool.submit(function, argument))
             if len(waiting) >= limit:
-                yield waiting.popleft().result()
+                yield first()
         while waiting:
-            yield waiting.popleft().result()
+            yield first()
     finally:
         for future in waiting:
             future.cancel()

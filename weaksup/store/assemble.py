@@ -13,10 +13,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from weaksup.signals import HeldSignals, held_signals
 from weaksup.store import schema
 from weaksup.store.journal import CHUNK_BYTES, Journal
 from weaksup.store.schema import RegionArray, StorePlan
-from weaksup.store.signals import HeldSignals, held_signals
 
 # Large datasets begin on a page, so that a mapped row crosses as few pages as it can.
 _PAGE = 4096

@@ -533,3 +533,44 @@ def test_an_interrupted_run_gives_the_bytes_of_an_uninterrupted_one(
     assert f"{committed * 4} of them done before" in out
     assert contents(store) == contents(whole)
     assert not journal.parent.exists()
+
+
+# A signal that comes when the main thread has just taken a lock of the pool, and before it is in
+# the `with` block that would give it back. It is rare by chance, so it is made to come.
+AT_A_LOCK = """
+import os, signal, sys, threading
+from concurrent.futures import Future
+from weaksup.cli import main
+
+caller, main_thread = sys.argv[1], threading.get_ident()
+enter, left = threading.Condition.__enter__, 8
+
+def enter_and_be_interrupted(self):
+    global left
+    result = enter(self)
+    frame = sys._getframe(1)
+    if threading.get_ident() == main_thread and frame.f_code.co_name == caller:
+        future = frame.f_locals["self"]
+        waited_for = not isinstance(future, Future) or future._state == "RUNNING"
+        left -= waited_for
+        if waited_for and left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+    return result
+
+threading.Condition.__enter__ = enter_and_be_interrupted
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("caller", ["result", "acquire"])
+def test_a_signal_leaves_no_thread_waiting_for_a_lock(many, onnx, caller):
+    words = ["extract", "--images", many, *onnx, "--workers", 2]
+    ended = subprocess.run(
+        [sys.executable, "-c", AT_A_LOCK, caller, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "run the same command again" in ended.stderr

@@ -27,10 +27,11 @@ class HeldSignals:
 def held_signals() -> Iterator[HeldSignals]:
     """Note SIGINT and SIGTERM within the block, and act on them at its end.
 
-    HDF5 calls back into Python, and a Python handler may raise at the start of any function: an
-    exception there makes HDF5 believe that the disk has failed. Signals that no Python code handles
-    are left alone: they end the process or do nothing. So is everything outside of the main thread,
-    where no handler runs.
+    A Python handler may raise at the start and after the calls of any function. In one that HDF5
+    calls back, that makes HDF5 believe that the disk has failed; in one of ``threading`` that has
+    just taken a lock, the lock is never given back, and whoever waits for it waits for ever.
+    Signals that no Python code handles are left alone: they end the process or do nothing. So is
+    everything outside of the main thread, where no handler runs.
     """
     held = HeldSignals()
     before = {}
