@@ -97,7 +97,7 @@ class WordNet:
             return ()
         found, level = list(_names(sense)), [sense]
         while level:
-            above = dict.fromkeys(other for each in level for other in each.hypernyms())
+            above = dict.fromkeys(other for each in level for other in _hypernyms(each))
             # Of equally near ones, the more special first: a dog is a canine, then an animal.
             level = sorted(above, key=lambda each: -each.min_depth())
             kept = (each for each in level if each.min_depth() >= least_depth)
@@ -142,7 +142,7 @@ class WordNet:
         return next(things, first)
 
     def _above(self, sense: Any) -> tuple[str, ...]:
-        names = [_plain(s.lemma_names()[0]) for s in sense.closure(lambda s: s.hypernyms())]
+        names = [_plain(above.lemma_names()[0]) for above in sense.closure(_hypernyms)]
         return tuple(dict.fromkeys(name for name in names if name not in _TOP))
 
 
@@ -201,6 +201,14 @@ def _reader_class() -> type:
             """Skip the map from another WordNet version, which the other languages need."""
 
     return Reader
+
+
+def _hypernyms(sense: Any) -> list[Any]:
+    """What is directly above, in one order: NLTK has a set, whose order every process makes anew.
+
+    A store is gone on with, and put together of shards, by processes that must have equal words.
+    """
+    return sorted(sense.hypernyms())
 
 
 def _names(sense: Any) -> tuple[str, ...]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from weaksup.concepts import ATTRIBUTE, OBJECT, WORDNET_NOTICE, build_vocabulary
@@ -47,6 +51,31 @@ def test_unknown_names_and_attributes(wordnet: WordNet) -> None:
     assert large is not None
     assert large.synonyms == ("big",)
     assert large.hypernyms == ()
+
+
+IN_ORDER = """
+from weaksup.concepts import build_vocabulary
+from weaksup.concepts.words import class_words
+from weaksup.concepts.wordnet import find_wordnet
+things = ["chain saw", "missile", "paintbrush", "power drill", "scoreboard", "jean", "dog"]
+print(class_words(things, find_wordnet()), build_vocabulary(things, []).concepts)
+"""
+
+
+@pytest.mark.usefixtures("wordnet")
+def test_every_process_has_the_same_order():
+    """A store is gone on with, and put together of shards, by processes with equal words."""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", IN_ORDER],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(said) == 1
 
 
 def test_a_vocabulary_with_it(wordnet: WordNet) -> None:
