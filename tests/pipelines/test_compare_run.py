@@ -157,6 +157,34 @@ def test_what_is_done_is_not_done_again(done, world, compare):
     assert (world.reports() / "results.jsonl").read_bytes() == results
 
 
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("ranks.npz", lambda content: content[:100]),  # as a full disk leaves it
+        ("ranks.npz", lambda content: b""),
+        ("ranks.npz", lambda content: b"junk"),
+        ("ranks.npz", lambda content: content[: len(content) // 2]),
+        ("ranks.npz", flipped),
+        ("cell.json", lambda content: b"junk"),
+        ("cell.json", lambda content: content.replace(b'"record"', b'"recorded"')),
+    ],
+)
+def test_a_damaged_cell_is_done_again(done, world, compare, name, damage):
+    path, captions, out, _ = done
+    before = figures(world.results())
+    file = world.reports() / "cells/a3vse-0.5-0" / name
+    file.write_bytes(damage(file.read_bytes()))
+    code, again, err = compare(path, captions=captions)
+    assert (code, again) == (0, out), err
+    assert "9 trainings, 8 of them done before" in err
+    assert figures(world.results()) == before
+
+
 def test_other_settings_do_their_cells_again(done, world, compare):
     path, captions, _, _ = done
     before = stamps(world.reports() / "cells")
