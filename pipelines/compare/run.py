@@ -36,6 +36,10 @@ from weaksup.wording import counted
 
 RESULTS, TABLES, CELLS = "results.jsonl", "results.md", "cells"
 UNBROKEN = 200
+NO_PLOT = (
+    "no plot is drawn: a line needs a label with two ratios or more, a bar a variant beside its "
+    "plain model"
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def compare(
             for item in done:
                 discard_run(item.folder)
         write_results(folder / RESULTS, done)
-        failures += _show(comparison, data, done, len(cells), folder, options, out)
+        failures += _show(comparison, data, done, len(cells), folder, options, out, notices)
     for failure in failures[:-1]:
         notices.print(f"error: {failure.message}", markup=False, highlight=False)
     if failures:
@@ -210,6 +214,7 @@ def _show(
     folder: Path,
     options: Options,
     out: Console,
+    notices: Console,
 ) -> list[UserError]:
     """Print and write tables and plots; a missing matplotlib comes back, the rest is there."""
     summaries = [summarize(comparison, done, protocol) for protocol in comparison.protocols]
@@ -228,7 +233,10 @@ def _show(
     failures: list[UserError] = []
     if options.plots and done:
         try:
-            written += _draw(summaries[0], folder)
+            plots = _draw(summaries[0], folder)
+            written += plots
+            if not plots:
+                notices.print(f"note: {NO_PLOT}", markup=False, highlight=False)
         except MissingDependencyError as error:
             failures.append(error)
     for path in written:

@@ -144,6 +144,17 @@ def test_what_is_shown(done, world):
     assert "9 trainings\n" in err
     assert "[9/9] a3vse, 100 %, seed 1: rsum" in err
     assert "next: add to" in out
+    assert "Warning" not in err
+    assert "no plot" not in err
+
+
+def test_where_there_is_nothing_to_draw_a_note_says_why(world, compare):
+    path = world.config('models = ["cca"]\nratios = [0.5]\n')
+    code, out, err = compare(path, captions=world.captions())
+    assert code == 0
+    assert err.count("note: no plot is drawn: a line needs a label with two ratios or more") == 1
+    assert ".png" not in out
+    assert "no plot" not in compare(path, "--no-plots", captions=world.captions())[2]
 
 
 def test_what_is_done_is_not_done_again(done, world, compare):
