@@ -26,11 +26,12 @@ from pipelines.compare.results import (
 from pipelines.compare.summary import Summary, summarize
 from pipelines.compare.table import duration, make_markdown, make_sheets
 from pipelines.compare.workers import Outcome, Task, run_here, run_in_processes
+from trainer.device import check_device
 from trainer.live import LiveView
 from trainer.logging import Logger
 from trainer.train import Plan
 from weaksup.cli.process import alone_in
-from weaksup.errors import MissingDependencyError, UserError
+from weaksup.errors import MissingDependencyError, UsageError, UserError
 from weaksup.files import write_atomically
 from weaksup.wording import counted
 
@@ -132,6 +133,7 @@ def _run(
 ) -> list[UserError]:
     """Run the cells that are wanted and not done; what could not be trained comes back."""
     tasks = _tasks(cells, comparison, data, folder, options, notices)
+    _check_devices(tasks)
     failures: list[UserError] = []
     number = 0
 
@@ -198,6 +200,20 @@ def _tasks(
     line += f", {before} of them done before" if before else ""
     notices.print(line, markup=False, highlight=False)
     return tasks
+
+
+def _check_devices(tasks: Sequence[Task]) -> None:
+    """Refuse settings that this machine cannot train with before the first of many cells.
+
+    Raises:
+        UsageError: names the cell.
+    """
+    for task in tasks:
+        config = task.cell.config
+        try:
+            check_device(device=config.device, precision=config.precision)
+        except UsageError as error:
+            raise _of_cell(error, task.cell) from error
 
 
 def _of_cell(error: UserError, cell: Cell) -> UserError:
