@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipelines.compare.plan import percent
 from pipelines.compare.plot_style import (
     EDGE,
@@ -187,8 +189,6 @@ def _legend_height(names: Sequence[str]) -> float:
     """In inches; 0 without names."""
     if not names:
         return 0.0
-    import numpy as np
-
     # As matplotlib deals them out.
     columns = np.array_split([name.count("\n") + 1 for name in names], _columns(names))
     return max(
@@ -223,15 +223,18 @@ def _draw_legend(
 def _name_ends(axes: Axes, drawn: Sequence[Line2D], names: Sequence[str]) -> None:
     """Names beside the ends of lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
-    ends = [(float(line.get_ydata()[-1]), number) for number, line in enumerate(drawn)]  # type: ignore[index, arg-type]
-    ordered = sorted(ends)
+    ends: list[tuple[float, float, int]] = []
+    for number, line in enumerate(drawn):
+        x, y = np.asarray(line.get_xydata())[-1].tolist()
+        ends.append((x, y, number))
+    ends.sort(key=lambda end: end[1:])
     gap = NAME_GAP * (high - low)
-    places = _within(_apart([y for y, _ in ordered], gap), gap, low, high)
-    for (y, number), place in zip(ordered, places, strict=True):
+    places = _within(_apart([y for _, y, _ in ends], gap), gap, low, high)
+    for (x, y, number), place in zip(ends, places, strict=True):
         line = drawn[number]
         axes.annotate(
             names[number],
-            xy=(line.get_xdata()[-1], y),  # type: ignore[index, arg-type]
+            xy=(x, y),
             xytext=(9, place),
             textcoords=("offset points", "data"),
             color=line.get_color(),
