@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from pipelines.compare.plots import COLOURS, DPI, STYLE
+from pipelines.compare.plot_style import COLOURS, DPI, STYLE
 from trainer.data import TrainingData, read_regions
 from trainer.models.base import evaluating
 from trainer.run import Run, load_run

@@ -24,18 +24,41 @@ def make_accelerator(*, device: str, precision: str, world: World = ALONE) -> Ac
         UsageError: if the device does not exist here, cannot do the precision, or cannot be that
             of every process.
     """
-    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    check_device(device=device, precision=precision)
+    on_cpu = _is_cpu(device)
     if not on_cpu and device != "auto":
-        _use_device(device)
+        torch.cuda.set_device(torch.device(device))
     if not on_cpu and not world.alone:
         _check_place(device)
     if precision == "auto":
         precision = "fp32" if on_cpu else _half()
-    if on_cpu and precision == "fp16":
-        raise UsageError("precision fp16 needs a GPU", "use --set precision=bf16 or fp32 on a CPU")
     # It keeps its state for the whole process: a second run of other settings would be refused.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+
+
+def check_device(*, device: str, precision: str) -> None:
+    """Refuse what this machine does not have; nothing is changed.
+
+    Args:
+        device: as for ``make_accelerator``.
+        precision: as for ``make_accelerator``.
+
+    Raises:
+        UsageError: if the device does not exist here, or cannot do the precision.
+    """
+    on_cpu = _is_cpu(device)
+    if not on_cpu and device != "auto":
+        _check_gpu(device)
+    if on_cpu and precision == "fp16":
+        raise UsageError(
+            "precision fp16 needs a GPU",
+            "use the setting precision=bf16 or fp32 on a CPU",
+        )
+
+
+def _is_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
 
 
 def _check_place(device: str) -> None:
@@ -58,7 +81,7 @@ def _half() -> str:
     return "bf16" if native else "fp16"
 
 
-def _use_device(device: str) -> None:
+def _check_gpu(device: str) -> None:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
@@ -68,6 +91,6 @@ def _use_device(device: str) -> None:
     count = torch.cuda.device_count()
     if (wanted.index or 0) >= count:
         raise UsageError(
-            f"device {device} is not here: torch sees {count} GPUs", "use --set device=auto or cpu"
+            f"device {device} is not here: torch sees {count} GPUs",
+            "use the setting device=auto or cpu",
         )
-    torch.cuda.set_device(wanted)

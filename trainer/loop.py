@@ -163,7 +163,7 @@ def _check(losses: Losses, epoch: int, step: int) -> None:
     terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.terms.items())
     raise DivergedError(
         f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: {terms}",
-        "lower lr or raise loss.temperature with --set, and train again",
+        "give the setting lr a lower value or loss.temperature a higher one, and train again",
     )
 
 

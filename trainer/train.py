@@ -167,7 +167,7 @@ def _check_objective(config: TrainConfig, data: TrainingData) -> None:
         raise DataError(
             "every training image is annotated, and only un-annotated ones would be learned from "
             "(loss.w_gold and loss.w_pseudo are 0)",
-            "keep fewer captions with `weaksup subsample`, or give loss.w_gold a weight",
+            "keep the captions of fewer images (a smaller ratio), or give loss.w_gold a weight",
         )
     if not (loss.w_adv or data.knows_unannotated):
         raise DataError(

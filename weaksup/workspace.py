@@ -26,6 +26,8 @@ ENVIRONMENT_VARIABLE = "WEAKSUP_WORKSPACE"
 _CONCEPTS = "concepts.json"
 # What a run has before its first weights, and what makes it one that can be used.
 _RUN_CONFIG, _RUN_WEIGHTS = "config.json", "model.safetensors"
+# What `weaksup compare` keeps of a run in any case.
+_COMPARED = "cell.json"
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,15 @@ def require_trained(run: Path) -> Path:
     """Return a run's folder if it has weights, or is no run's folder at all.
 
     Raises:
-        DataError: if its training was begun and has no weights yet.
+        DataError: if its training was begun and has no weights yet, or a comparison has discarded
+            it.
     """
+    if not (run / _RUN_CONFIG).exists() and (run / _COMPARED).exists():
+        raise DataError(
+            f"the run {run} was discarded: its comparison has kept the figures alone",
+            "name another run, or delete this folder and run the same `weaksup compare` again "
+            "without --discard-runs",
+        )
     if (run / _RUN_CONFIG).exists() and not (run / _RUN_WEIGHTS).exists():
         raise _not_trained(run)
     return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -44,14 +44,14 @@ class VariantSection(Section):
     ratios: tuple[float, ...] = Field(default=(), description="in place of the file's")
     seeds: tuple[int, ...] = Field(default=(), description="in place of the file's")
 
-    @field_validator("ratios")
+    @field_validator("ratios", mode="before")
     @classmethod
-    def _ratios(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+    def _ratios(cls, ratios: Any) -> Any:
         return _check_ratios(ratios)
 
-    @field_validator("seeds")
+    @field_validator("seeds", mode="before")
     @classmethod
-    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _seeds(cls, seeds: Any) -> Any:
         return _check_seeds(seeds)
 
 
@@ -76,17 +76,17 @@ class ComparisonSection(Section):
             raise ValueError(f"{name!r} is no folder name")
         return name
 
-    @field_validator("ratios")
+    @field_validator("ratios", mode="before")
     @classmethod
-    def _ratios(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
-        if not ratios:
+    def _ratios(cls, ratios: Any) -> Any:
+        if ratios == []:
             raise ValueError("at least one ratio is needed")
         return _check_ratios(ratios)
 
-    @field_validator("seeds")
+    @field_validator("seeds", mode="before")
     @classmethod
-    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if not seeds:
+    def _seeds(cls, seeds: Any) -> Any:
+        if seeds == []:
             raise ValueError("at least one seed is needed")
         return _check_seeds(seeds)
 
@@ -94,13 +94,15 @@ class ComparisonSection(Section):
     @classmethod
     def _protocols(cls, protocols: tuple[str, ...]) -> tuple[str, ...]:
         _check_known(protocols, PROTOCOLS, kind="protocol")
-        return _check_once(protocols)
+        _check_once(protocols)
+        return protocols
 
     @field_validator("models")
     @classmethod
     def _models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
         _check_known(models, MODEL_NAMES, kind="model")
-        return _check_once(models)
+        _check_once(models)
+        return models
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,9 @@ def find_config(given: str) -> Path:
     if given in PACKAGED:
         return CONFIGS / f"{given}.toml"
     nearest = did_you_mean(given, PACKAGED)
+    wrong = "it is a folder" if path.is_dir() else "there is no such file"
     raise UsageError(
-        f"{given}: there is no such file" + (f"; {nearest}" if nearest else ""),
+        f"{given}: {wrong}" + (f"; {nearest}" if nearest else ""),
         f"name a TOML file, or one that comes with weaksup: {', '.join(PACKAGED)}",
     )
 
@@ -324,18 +327,39 @@ def slug(label: str) -> str:
     return re.sub(r"[^\w.]+", "-", label).strip("-.") or "-"
 
 
-def _check_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
-    wrong = [ratio for ratio in ratios if not 0 < ratio <= 1]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is not over 0 and up to 1")
-    return _check_once(ratios)
+def _check_ratios(ratios: Any) -> Any:
+    return _check_items(ratios, _wrong_ratio)
 
 
-def _check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    wrong = [seed for seed in seeds if not 0 <= seed <= MAX_SEED]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is not from 0 up to {MAX_SEED}")
-    return _check_once(seeds)
+def _check_seeds(seeds: Any) -> Any:
+    return _check_items(seeds, _wrong_seed)
+
+
+def _check_items(values: Any, wrong: Callable[[Any], str]) -> Any:
+    """Tell all items of a list that are wrong; what is no list its type refuses.
+
+    Types are checked here, too: beside an item of a wrong one pydantic says nothing of the others.
+    """
+    if not isinstance(values, list):
+        return values
+    problems = [f"{value!r} {problem}" for value in values if (problem := wrong(value))]
+    if problems:
+        raise ValueError("; ".join(problems))
+    _check_once(values)
+    # Strict checks take a list for a tuple from JSON itself, and not from a validator.
+    return tuple(values)
+
+
+def _wrong_ratio(ratio: Any) -> str:
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float):
+        return "is no number"
+    return "" if 0 < ratio <= 1 else "is not over 0 and up to 1"
+
+
+def _wrong_seed(seed: Any) -> str:
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        return "is no integer"
+    return "" if 0 <= seed <= MAX_SEED else f"is not from 0 up to {MAX_SEED}"
 
 
 def _check_known(given: Sequence[str], known: Sequence[str], *, kind: str) -> None:
@@ -348,11 +372,10 @@ def _check_known(given: Sequence[str], known: Sequence[str], *, kind: str) -> No
             )
 
 
-def _check_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _check_once(values: Sequence[Any]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"{value} is there twice")
-    return values
 
 
 def describe_keys() -> list[tuple[str, str, str]]:

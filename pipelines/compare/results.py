@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ REPORT, RANKS, PROGRESS = "cell.json", "ranks.npz", "progress.json"
 FORMAT, VERSION = "weaksup.comparison", 1
 
 Record = dict[str, Any]
+
+# What reading a damaged npz file can raise.
+_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,27 @@ class Done:
 
 
 def read_done(folder: Path, cell: Cell, fingerprint: Mapping[str, str]) -> Done | None:
-    """The result of a cell in its folder; None if it is not there or was made from other things."""
+    """The result of a cell in its folder.
+
+    None if it is not there, is damaged, or was made from other things.
+    """
     content = read_json(folder / REPORT)
-    if content.get("fingerprint") != fingerprint or not (folder / RANKS).exists():
+    found = content.get("record")
+    if content.get("fingerprint") != fingerprint or not isinstance(found, dict):
         return None
     record = {
         **{"label": cell.label, "model": cell.model, "ratio": cell.ratio, "seed": cell.seed},
-        **content["record"],
+        **found,
     }
-    return Done(cell, record, folder)
+    done = Done(cell, record, folder)
+    try:
+        # Its checksums are verified as it is read: what is damaged is found before it is needed.
+        done.ranks(record["protocol"])
+        for protocol in record["other_protocols"]:
+            done.ranks(protocol)
+    except (KeyError, DataError):
+        return None
+    return done
 
 
 def differences(folder: Path, fingerprint: Mapping[str, str]) -> list[str]:
@@ -112,7 +129,7 @@ def read_ranks(path: Path, protocol: str) -> tuple[Ranks, ...]:
             while f"{protocol}-{len(folds)}-image_to_text" in arrays:
                 names = ("image_to_text", "text_to_image", "caption_image")
                 folds.append(Ranks(*(arrays[f"{protocol}-{len(folds)}-{name}"] for name in names)))
-    except (OSError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
     if not folds:
         raise _damaged(path, f"it has no ranks of the protocol {protocol}")

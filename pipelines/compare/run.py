@@ -26,16 +26,21 @@ from pipelines.compare.results import (
 from pipelines.compare.summary import Summary, summarize
 from pipelines.compare.table import duration, make_markdown, make_sheets
 from pipelines.compare.workers import Outcome, Task, run_here, run_in_processes
+from trainer.device import check_device
 from trainer.live import LiveView
 from trainer.logging import Logger
 from trainer.train import Plan
 from weaksup.cli.process import alone_in
-from weaksup.errors import MissingDependencyError, UserError
+from weaksup.errors import MissingDependencyError, UsageError, UserError
 from weaksup.files import write_atomically
 from weaksup.wording import counted
 
 RESULTS, TABLES, CELLS = "results.jsonl", "results.md", "cells"
 UNBROKEN = 200
+NO_PLOT = (
+    "no plot is drawn: a line needs a label with two ratios or more, a bar a variant beside its "
+    "plain model"
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def compare(
             for item in done:
                 discard_run(item.folder)
         write_results(folder / RESULTS, done)
-        failures += _show(comparison, data, done, len(cells), folder, options, out)
+        failures += _show(comparison, data, done, len(cells), folder, options, out, notices)
     for failure in failures[:-1]:
         notices.print(f"error: {failure.message}", markup=False, highlight=False)
     if failures:
@@ -128,6 +133,7 @@ def _run(
 ) -> list[UserError]:
     """Run the cells that are wanted and not done; what could not be trained comes back."""
     tasks = _tasks(cells, comparison, data, folder, options, notices)
+    _check_devices(tasks)
     failures: list[UserError] = []
     number = 0
 
@@ -196,6 +202,20 @@ def _tasks(
     return tasks
 
 
+def _check_devices(tasks: Sequence[Task]) -> None:
+    """Refuse settings that this machine cannot train with before the first of many cells.
+
+    Raises:
+        UsageError: names the cell.
+    """
+    for task in tasks:
+        config = task.cell.config
+        try:
+            check_device(device=config.device, precision=config.precision)
+        except UsageError as error:
+            raise _of_cell(error, task.cell) from error
+
+
 def _of_cell(error: UserError, cell: Cell) -> UserError:
     """The same error, saying where."""
     error.message = f"{cell}: {error.message}"
@@ -210,6 +230,7 @@ def _show(
     folder: Path,
     options: Options,
     out: Console,
+    notices: Console,
 ) -> list[UserError]:
     """Print and write tables and plots; a missing matplotlib comes back, the rest is there."""
     summaries = [summarize(comparison, done, protocol) for protocol in comparison.protocols]
@@ -228,7 +249,10 @@ def _show(
     failures: list[UserError] = []
     if options.plots and done:
         try:
-            written += _draw(summaries[0], folder)
+            plots = _draw(summaries[0], folder)
+            written += plots
+            if not plots:
+                notices.print(f"note: {NO_PLOT}", markup=False, highlight=False)
         except MissingDependencyError as error:
             failures.append(error)
     for path in written:

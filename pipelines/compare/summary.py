@@ -11,6 +11,7 @@ from pipelines.compare.config import Comparison
 from pipelines.compare.results import Done
 from trainer.config import DEFAULT_MODEL
 from trainer.metrics import RECALLS, Difference, bootstrap_difference
+from weaksup.wording import counted
 
 Direction = Literal["image_to_text", "text_to_image"]
 NAMES = tuple(f"R@{k}" for k in RECALLS)
@@ -81,12 +82,16 @@ class Summary:
     """Everything that tables and plots show, of one protocol.
 
     Attributes:
+        name: of the comparison.
+        images: that are ranked, in words: ``1,000 test images``; empty where nothing is done.
         protocol: of the evaluation.
         rows: by ratio, then in the order of the file.
         ablations: variants beside the plain row of their model at the same ratio, which comes
             before them.
     """
 
+    name: str
+    images: str
     protocol: str
     rows: tuple[Compared, ...]
     ablations: tuple[Compared, ...]
@@ -115,7 +120,18 @@ def summarize(comparison: Comparison, done: Sequence[Done], protocol: str) -> Su
         plain = next((r for r in others if not r.changed), None)
         if plain is not None and any(r.changed for r in others):
             ablations.append(_compare(row, plain, cells, protocol))
-    return Summary(protocol, tuple(compared), tuple(ablations))
+    return Summary(
+        comparison.name, _images(done, protocol), protocol, tuple(compared), tuple(ablations)
+    )
+
+
+def _images(done: Sequence[Done], protocol: str) -> str:
+    """What was ranked: the same for every cell, or it would be done again."""
+    if not done:
+        return ""
+    images, split = done[0].record["images"], done[0].record["split"]
+    words = counted(images, f"{split} image")
+    return words if protocol == "full" else f"{words}, {protocol}"
 
 
 def _row(items: Sequence[Done], protocol: str) -> Row:

@@ -85,8 +85,9 @@ def _groups(items: Sequence[Compared]) -> Iterator[tuple[tuple[str, float], list
 
 
 def signed(points: float) -> str:
-    """A difference to one place, with its sign; what rounds to 0 is +0.0."""
-    return f"{round(points, 1) + 0.0:+.1f}"
+    """A difference to one place, with its sign; what rounds to 0 has none."""
+    rounded = round(points, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
 
 
 def ablation_groups(summary: Summary) -> list[list[Compared]]:

@@ -89,7 +89,7 @@ def test_all_that_is_wrong_is_said_at_once(load):
     expected = (
         "nam = \"x\" (mine.toml): unknown; did you mean 'name'?",
         "unknown model 'cc'",
-        "ratios: 2.0 is not over 0 and up to 1",
+        "ratios: 2 is not over 0 and up to 1",
         'seeds = "a" (mine.toml): expected a list of integers',
         "reference 'minr' is no label; did you mean 'mine'?",
         "hold_out = -1 (mine.toml): expected an integer, at least 0",
@@ -115,6 +115,19 @@ def test_all_that_is_wrong_is_said_at_once(load):
         ('models = ["cca"]\nratios = []', "at least one ratio"),
         ('models = ["cca"]\nseeds = []', "at least one seed"),
         ('models = ["cca"]\nseeds = [-1]', "-1 is not from 0"),
+        (
+            'models = ["cca"]\nseeds = [-1, 0.5, true]',
+            "seeds: -1 is not from 0 up to 4294967295; 0.5 is no integer; True is no integer",
+        ),
+        (
+            'models = ["cca"]\nratios = [7, "half", nan, -0.1]',
+            "ratios: 7 is not over 0 and up to 1; 'half' is no number; nan is not over 0 and up to "
+            "1; -0.1 is not over 0 and up to 1",
+        ),
+        (
+            '[[variant]]\nlabel = "a"\nseeds = [-2, "b"]',
+            "variant 1: seeds: -2 is not from 0 up to 4294967295; 'b' is no integer",
+        ),
         ('models = ["cca"]\nprotocols = ["fold-1k"]', "did you mean 'folds-1k'?"),
         ('models = ["cca"]\ntest_split = "train"', "one of test, val"),
         ('models = ["cca"]\nname = "a/b"', "no folder name"),
@@ -134,6 +147,16 @@ def test_what_is_refused(load, text, message):
 def test_what_is_no_toml_is_refused(load):
     with pytest.raises(UsageError, match="line 1"):
         load("models = cca")
+
+
+def test_a_folder_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UsageError, match="photos: it is a folder"):
+        find_config("photos")
+    # What comes with weaksup has its name in any folder.
+    (tmp_path / PACKAGED[0]).mkdir()
+    assert find_config(PACKAGED[0]).is_file()
 
 
 @pytest.mark.parametrize("name", PACKAGED)

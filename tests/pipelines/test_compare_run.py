@@ -144,6 +144,17 @@ def test_what_is_shown(done, world):
     assert "9 trainings\n" in err
     assert "[9/9] a3vse, 100 %, seed 1: rsum" in err
     assert "next: add to" in out
+    assert "Warning" not in err
+    assert "no plot" not in err
+
+
+def test_where_there_is_nothing_to_draw_a_note_says_why(world, compare):
+    path = world.config('models = ["cca"]\nratios = [0.5]\n')
+    code, out, err = compare(path, captions=world.captions())
+    assert code == 0
+    assert err.count("note: no plot is drawn: a line needs a label with two ratios or more") == 1
+    assert ".png" not in out
+    assert "no plot" not in compare(path, "--no-plots", captions=world.captions())[2]
 
 
 def test_what_is_done_is_not_done_again(done, world, compare):
@@ -155,6 +166,34 @@ def test_what_is_done_is_not_done_again(done, world, compare):
     assert "9 trainings, 9 of them done before" in err
     assert stamps(world.reports() / "cells") == before
     assert (world.reports() / "results.jsonl").read_bytes() == results
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("ranks.npz", lambda content: content[:100]),  # as a full disk leaves it
+        ("ranks.npz", lambda content: b""),
+        ("ranks.npz", lambda content: b"junk"),
+        ("ranks.npz", lambda content: content[: len(content) // 2]),
+        ("ranks.npz", flipped),
+        ("cell.json", lambda content: b"junk"),
+        ("cell.json", lambda content: content.replace(b'"record"', b'"recorded"')),
+    ],
+)
+def test_a_damaged_cell_is_done_again(done, world, compare, name, damage):
+    path, captions, out, _ = done
+    before = figures(world.results())
+    file = world.reports() / "cells/a3vse-0.5-0" / name
+    file.write_bytes(damage(file.read_bytes()))
+    code, again, err = compare(path, captions=captions)
+    assert (code, again) == (0, out), err
+    assert "9 trainings, 8 of them done before" in err
+    assert figures(world.results()) == before
 
 
 def test_other_settings_do_their_cells_again(done, world, compare):
@@ -231,20 +270,58 @@ def test_runs_can_be_discarded(done, world, compare):
     assert figures(world.results()) == before
 
 
+def test_a_run_that_was_discarded_says_so(done, world, compare, capsys):
+    path, captions, _, _ = done
+    assert compare(path, "--discard-runs", captions=captions)[0] == 0
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", "--run", str(world.reports() / "cells/cca-0.5-0")])
+    assert end.value.code == 3
+    err = capsys.readouterr().err
+    assert "cca-0.5-0 was discarded: its comparison has kept the figures alone" in err
+    assert "--discard-runs" in err
+
+
 @pytest.mark.slow
 def test_a_cell_that_cannot_be_trained_does_not_stop_the_others(world, compare):
-    broken = '[[variant]]\nlabel = "broken"\nset.device = "cuda:77"\n'
+    broken = '[[variant]]\nlabel = "broken"\nmodel = "cca"\nratios = [0.01]\n'
     for jobs in (1, 2):
         path = world.config(
             f'models = ["cca"]\nratios = [0.5]\nseeds = [0, 1]\n{broken}', name=f"jobs{jobs}.toml"
         )
         code, out, err = compare(path, "--jobs", jobs)
-        assert code == 2
-        assert "broken, 50 %, seed 0: could not be trained: device cuda:77" in err
-        assert "error: broken, 50 %, seed 1: device cuda:77" in err
+        assert code == 3
+        reason = "there is one annotated image alone"
+        assert f"broken, 1 %, seed 0: could not be trained: {reason}" in err
+        assert f"error: broken, 1 %, seed 1: {reason}" in err
+        # Of what plays a part here: the ratio is the file's, and `train` is not called.
+        assert "a larger ratio" in err
+        assert "weaksup subsample" not in err
+        assert "--set" not in err
         assert "Traceback" not in err
         assert [r["label"] for r in world.results(f"jobs{jobs}")] == ["cca", "cca"]
         assert "results.md" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('precision = "fp16"', "precision fp16 needs a GPU"),
+        ('device = "cuda:77"', "device cuda:77 is not here"),
+    ],
+)
+def test_what_this_machine_lacks_is_said_before_the_first_cell(world, compare, setting, message):
+    path = world.config(
+        f'models = ["cca"]\nratios = [0.5]\nseeds = [0]\n'
+        f'[[variant]]\nlabel = "other"\nmodel = "cca"\nset.{setting}\n'
+    )
+    captions = world.captions()
+    code, out, err = compare(path, captions=captions)
+    assert (code, out) == (2, "")
+    assert f"error: other, 50 %, seed 0: {message}" in err
+    assert "--set" not in err
+    assert not list(world.reports().rglob("cell.json"))
+    # What is not asked for may be of another machine.
+    assert compare(path, "--only", "cca", captions=captions)[0] == 0
 
 
 def test_without_matplotlib_all_but_the_plots_is_there(world, compare, monkeypatch):

@@ -61,6 +61,14 @@ def test_a_file_that_is_no_toml_names_the_line(toml):
         load(None, toml("epochs = 3\nlr == 1\n"))
 
 
+def test_a_file_that_cannot_be_read_is_no_matter_of_toml(tmp_path):
+    """A folder stands for it: the user of a test may be allowed to read everything."""
+    with pytest.raises(UsageError) as error:
+        load(None, tmp_path)
+    assert error.value.message == f"{tmp_path} cannot be read: Is a directory"
+    assert error.value.hint == "see that it is a file, and that you may read it"
+
+
 def test_a_missing_file_is_a_user_error(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml"):
         load(None, tmp_path / "none.toml")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.device import make_accelerator
+from trainer.device import check_device, make_accelerator
 from weaksup.errors import UsageError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -25,6 +25,14 @@ def test_auto_without_a_gpu_is_the_cpu_in_full_precision():
 def test_half_precision_is_not_for_a_cpu():
     with pytest.raises(UsageError, match="fp16 needs a GPU"):
         make_accelerator(device="cpu", precision="fp16")
+
+
+def test_what_is_refused_can_be_told_beforehand():
+    with pytest.raises(UsageError, match="fp16 needs a GPU"):
+        check_device(device="cpu", precision="fp16")
+    with pytest.raises(UsageError, match="cuda:99"):
+        check_device(device="cuda:99", precision="auto")
+    check_device(device="cpu", precision="bf16")
 
 
 @pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99", pytest.param("cuda", marks=no_gpu)])

@@ -143,7 +143,7 @@ class LinearTower(nn.Module):
         deviation[len(deviation) - self.objects_size :] += DEVIATION_FLOOR
         self.standardizer.set(pooled.mean(0), deviation)
         images = View(len(pooled), pooled.shape[1], lambda rows: self._scale(pooled[rows]).double())
-        _check_varied(images, "images")
+        _check_varied(images, "image")
         axes = principal_axes(images, size=self.image_components)
         return axes, torch.cat(list(images.along(axes).blocks()))
 
@@ -156,7 +156,7 @@ class LinearTower(nn.Module):
             return weights.double()
 
         texts = CentredSparseView.from_raw(len(tokens.ids), len(self.text_mean), weighed)
-        _check_varied(texts, "captions")
+        _check_varied(texts, "caption")
         axes = principal_axes(texts, size=self.text_components)
         self.text_mean.copy_(texts.centre)
         return axes, texts.along(axes)
@@ -171,9 +171,12 @@ class LinearTower(nn.Module):
 
 
 def _check_varied(view: View, name: str) -> None:
-    if not any(block.any() for block in view.blocks()):
-        raise DataError(
-            f"the annotated {name} are all alike: canonical correlation needs different ones",
-            "keep more captions with `weaksup subsample --ratio`, or train a3vse with "
-            "--set fusion.linear=0, which does without",
-        )
+    if any(block.any() for block in view.blocks()):
+        return
+    several = f"the annotated {name}s are all alike"
+    raise DataError(
+        f"{several if view.count > 1 else f'there is one annotated {name} alone'}: canonical "
+        "correlation needs different ones",
+        "keep the captions of more images (a larger ratio), or train a3vse with the setting "
+        "fusion.linear=0, which does without",
+    )
