@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -59,7 +60,11 @@ def save_weights(path: Path, model: nn.Module) -> None:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     with _written(path) as temporary:
+        # safetensors makes its files for their owner alone; others may be meant to read a run.
+        temporary.touch()
+        permissions = stat.S_IMODE(temporary.stat().st_mode)
         save_file(tensors, temporary)
+        temporary.chmod(permissions)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

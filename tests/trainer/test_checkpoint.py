@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import random
 import resource
+import stat
 from dataclasses import asdict
 
 import numpy as np
@@ -52,6 +54,20 @@ def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
     other = nn.BatchNorm1d(3)
     load_weights(tmp_path / "model.safetensors", other)
     assert other.running_mean.equal(model.running_mean)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_files_are_for_whom_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        save_weights(tmp_path / "model.safetensors", nn.Linear(3, 2))
+        save_state(
+            tmp_path / "last.pt", modules=modules(), position=Position(), fingerprint=FINGERPRINT
+        )
+    finally:
+        os.umask(before)
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
 
 
 def test_a_full_disk_leaves_what_was_there(state, tmp_path):
