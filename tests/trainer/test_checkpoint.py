@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -22,7 +23,7 @@ from trainer.checkpoint import (
     save_weights,
     seed_everything,
 )
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
 FINGERPRINT = {"settings": "a", "regions": "b"}
@@ -143,10 +144,27 @@ def test_another_fingerprint_is_refused_by_name(state):
     assert read_fingerprint(state) == FINGERPRINT
     check_fingerprint(state, FINGERPRINT)
     other = {"settings": "x", "regions": "b", "captions": "new"}
-    with pytest.raises(DataError, match="other settings and captions"):
+    with pytest.raises(UsageError, match="other settings and captions"):
         check_fingerprint(state, other)
-    with pytest.raises(DataError, match="other settings and captions"):
+    with pytest.raises(UsageError, match="other settings and captions"):
         load_state(state, modules=modules(), fingerprint=other, device=CPU)
+
+
+def test_settings_that_differ_are_told_with_both_values(tmp_path):
+    def made_from(**settings):
+        return {"settings": json.dumps({"model": "cca", **settings}), "regions": "b"}
+
+    path = tmp_path / "last.pt"
+    before = made_from(epochs=3, loss={"margin": 0.2, "w_adv": 0.1}, lr=1e-3, seed=0)
+    save_state(path, modules=modules(), position=Position(), fingerprint=before)
+    with pytest.raises(UsageError) as caught:
+        check_fingerprint(path, made_from(epochs=30, loss={"margin": 0.2, "w_adv": 0}, seed=0))
+    assert caught.value.message == (
+        f"the interrupted run in {tmp_path} was made with other settings "
+        "(epochs 3, now 30; loss.w_adv 0.1, now 0; lr 0.001, now null)"
+    )
+    with pytest.raises(UsageError, match=r"seed 0, now 1; and 1 more\)"):
+        check_fingerprint(path, made_from(epochs=3, loss={"margin": 0.3}, lr=2, seed=1))
 
 
 def damage(path, how):

@@ -21,7 +21,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import check_writable, recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
 from weaksup.wording import counted
@@ -106,6 +106,9 @@ def command(
         rerank = RerankOptions(top=top, weight=weight)
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
+    # A run that may only be read, such as a colleague's, can be evaluated, too.
+    if json_file is None:
+        check_writable(loaded.folder, "mend the permissions, or name a file with --json")
     captions_file = captions or recorded_file(
         loaded.captions, loaded.folder.name, option="--captions"
     )
@@ -131,7 +134,6 @@ def command(
     }
     written = loaded.folder / f"evaluation-{chosen.name}{'-other' if other else ''}.json"
     _show(out, result, loaded, chosen.name)
-    # A run that may only be read, such as a colleague's, can be evaluated, too.
     failure = None
     try:
         write_evaluation(written, report)
