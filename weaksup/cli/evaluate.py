@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from trainer.run import Run
 
 COCO_5K = 5000
+CHOSEN_ON_VAL = (
+    "the best epoch was chosen on these very images: that flatters models that have epochs"
+)
 
 
 @click.command("evaluate")
@@ -118,7 +121,8 @@ def command(
     loaded.check_store(store)
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
-    for note in (*corpus.notes, *chosen.notes):
+    replaced = [CHOSEN_ON_VAL] if chosen.name != split and not other else []
+    for note in (*corpus.notes, *chosen.notes, *replaced):
         notices.print(f"note: {note}", markup=False)
     if other or chosen.name == TRAIN:
         # Otherwise training has refused every image of the split.
@@ -213,10 +217,19 @@ def _show(out: Console, result: EvaluationResult, run: Run, split: str) -> None:
         _show_rerank(out, result.rerank)
 
 
+def _listed(result: RerankResult) -> str:
+    """How long the lists are: there may be less than was asked for."""
+    top = result.options.top
+    images = max(len(ranks.image_to_text) for ranks in result.folds)
+    captions = max(len(ranks.text_to_image) for ranks in result.folds)
+    if top <= images:
+        return f"{top:,}"
+    return f"{counted(images, 'image')} and {counted(min(top, captions), 'caption')}"
+
+
 def _show_rerank(out: Console, result: RerankResult) -> None:
-    options = result.options
     out.print(
-        f"re-ranked, best {options.top:,} by cross attention x {options.weight:g}: "
+        f"re-ranked, best {_listed(result)} by cross attention x {result.options.weight:g}: "
         f"rsum {result.rsum:.1f} ({result.gain:+.1f})"
     )
     for name, metrics in (
