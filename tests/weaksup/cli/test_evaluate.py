@@ -151,7 +151,13 @@ def test_regions_of_another_detector_are_refused(evaluate, pictures, tmp_path):
     other = pictures.regions(tmp_path / "other.h5", detector="onnx")
     code, _, err = evaluate("--regions", other)
     assert code == 3
-    assert "differ from those of the run cca-0 in detector" in err
+    assert "differ from those of the run cca-0 in detector: onnx, not demo\n" in err
+    assert "the same detector and settings" in err
+    imported = pictures.regions(tmp_path / "imported.h5", detector="imported:precomp")
+    code, _, err = evaluate("--regions", imported)
+    assert code == 3
+    assert "in detector: imported:precomp, not demo\n" in err
+    assert "hint: they were imported" in err
 
 
 @pytest.mark.parametrize("run", ["cca-0", "workspace/runs/cca-0"])
