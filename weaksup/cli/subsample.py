@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -36,29 +36,24 @@ if TYPE_CHECKING:
 NAMED = 8
 
 
-class Ratio(click.ParamType):
-    """A share over 0 and up to 1."""
-
-    name = "float"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        example = "for example --ratio 0.2"
-        try:
-            ratio = float(value)
-        except ValueError:
-            raise UsageError(f"--ratio {value} is no number", example) from None
-        if not 0 < ratio <= 1:
-            raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", example)
-        return ratio
+def _ratio(value: str | float) -> float:
+    """The type of ``--ratio``: a share over 0 and up to 1."""
+    example = "for example --ratio 0.2"
+    try:
+        ratio = float(value)
+    except ValueError:
+        raise UsageError(f"--ratio {value} is no number", example) from None
+    if not 0 < ratio <= 1:
+        raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", example)
+    return ratio
 
 
 @click.command("subsample")
 @workspace_option
 @click.option(
     "--ratio",
-    type=Ratio(),
+    type=_ratio,
+    metavar="FLOAT",
     default=0.2,
     show_default=True,
     help="Share of the training images or captions that is kept, over 0 and up to 1.",
