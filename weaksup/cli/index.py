@@ -90,7 +90,7 @@ def command(
             stderr().print(f"note: {note}", markup=False, highlight=False)
         written = write_index(index, loaded)
     out = stdout()
-    following = 'next: weaksup search "a dog runs through the snow"'
+    following = f"next: weaksup search {shlex.quote(_example(written))}"
     if run is not None:
         following += f" --run {shlex.quote(run)}"
     for line in (
@@ -101,6 +101,12 @@ def command(
         in_workspace(following, workspace_folder),
     ):
         out.print(line, markup=False, highlight=False)
+
+
+def _example(index: Index) -> str:
+    """A sentence of which the run knows the words: a caption that it was trained on."""
+    known = index.known[0].caption if index.known else "a dog runs through the snow"
+    return " ".join(known.split())
 
 
 def _make(run: Run, store: RegionStore, *, kind: str, add: bool) -> Index:
