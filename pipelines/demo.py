@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,9 +124,17 @@ def run_demo(folder: Path, *, scenes: int, epochs: int | None, console: Console)
     ).save(picture)
     console.print(f"scenes, what was detected and what was found: {picture}", markup=False)
     place = shlex.join(("--workspace", str(folder), "--run", COMPARISON[0].run))
-    for command_line in (f"weaksup index {place}", f"weaksup serve {place}"):
+    for command_line in (*_activation(), f"weaksup index {place}", f"weaksup serve {place}"):
         console.print(f"next: {command_line}", markup=False, highlight=False, soft_wrap=True)
     return picture
+
+
+def _activation() -> tuple[str, ...]:
+    """What makes the shell find ``weaksup``, if it does not: `make demo` runs it where it lies."""
+    script = Path(sys.prefix) / "bin" / "activate"
+    if shutil.which("weaksup") is not None or not script.exists():
+        return ()
+    return (f"source {shlex.quote(str(script))}",)
 
 
 def claim(folder: Path, settings: dict[str, int | None]) -> None:

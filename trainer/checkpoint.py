@@ -7,8 +7,10 @@ and, until training has ended, ``last.pt`` (everything that resuming needs, read
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from weaksup.errors import DataError
+from trainer.config import flat_settings
+from weaksup.errors import DataError, UsageError
 
 WEIGHTS, STATE = "model.safetensors", "last.pt"
 NOT_WRITTEN = (
@@ -29,7 +32,8 @@ NOT_WRITTEN = (
     "checkpoint"
 )
 PARTS = {"modules", "position", "fingerprint", "random"}
-NAMED = 3  # tensors of a kind that a message names
+SETTINGS = "settings"  # of a fingerprint: JSON, which tells what differs
+NAMED = 3  # tensors of a kind, and settings, that a message names
 
 
 @dataclass
@@ -59,7 +63,11 @@ def save_weights(path: Path, model: nn.Module) -> None:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     with _written(path) as temporary:
+        # safetensors makes its files for their owner alone; others may be meant to read a run.
+        temporary.touch()
+        permissions = stat.S_IMODE(temporary.stat().st_mode)
         save_file(tensors, temporary)
+        temporary.chmod(permissions)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -171,8 +179,8 @@ def load_state(
             of the first, which is on the first GPU of its machine.
 
     Raises:
-        DataError: if the file is damaged, or of another version, or the run was made from other
-            data or settings.
+        DataError: if the file is damaged, or of another version.
+        UsageError: if the run was made from other data or settings.
     """
     state = _read_state(path, device)
     _compare(path, state["fingerprint"], fingerprint)
@@ -208,7 +216,8 @@ def check_fingerprint(path: Path, fingerprint: dict[str, str]) -> None:
     """Refuse to resume with anything but what the run was made from.
 
     Raises:
-        DataError: if the file is damaged, or the run was made from other data or settings.
+        DataError: if the file is damaged.
+        UsageError: if the run was made from other data or settings.
     """
     _compare(path, read_fingerprint(path), fingerprint)
 
@@ -216,10 +225,32 @@ def check_fingerprint(path: Path, fingerprint: dict[str, str]) -> None:
 def _compare(path: Path, stored: dict[str, str], fingerprint: dict[str, str]) -> None:
     different = [name for name, value in fingerprint.items() if stored.get(name) != value]
     if different:
-        raise DataError(
-            f"the run in {path.parent} was made with other {' and '.join(different)}",
-            "resume with what it was made with, or choose another --name",
+        if SETTINGS in different:
+            told = _told_settings(stored.get(SETTINGS, ""), fingerprint[SETTINGS])
+            different[different.index(SETTINGS)] += f" ({told})" if told else ""
+        raise UsageError(
+            f"the interrupted run in {path.parent} was made with other {' and '.join(different)}",
+            "go on with what it was made with, choose another --name, or delete that folder",
         )
+
+
+def _told_settings(before: str, now: str) -> str:
+    """How settings differ; empty if that cannot be told.
+
+    Args:
+        before, now: as JSON.
+    """
+    try:
+        old, new = (flat_settings(json.loads(text)) for text in (before, now))
+    except (ValueError, AttributeError):
+        return ""
+    told = [
+        f"{name} {json.dumps(old.get(name))}, now {json.dumps(new.get(name))}"
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
+    ]
+    more = len(told) - NAMED
+    return "; ".join([*told[:NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _read_state(path: Path, device: torch.device) -> dict[str, Any]:

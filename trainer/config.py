@@ -298,7 +298,7 @@ def changed_settings(config: TrainConfig) -> dict[str, Any]:
     Seed and epochs are left out: they are told in any case.
     """
     default = load_config(model=config.model, file=None, overrides={})
-    found, expected = (_flat(each.model_dump(mode="json")) for each in (config, default))
+    found, expected = (flat_settings(each.model_dump(mode="json")) for each in (config, default))
     return {
         name: value
         for name, value in found.items()
@@ -306,11 +306,12 @@ def changed_settings(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings that are nested as in JSON by their dotted names."""
     result: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
-            result.update(_flat(value, f"{prefix}{name}."))
+            result.update(flat_settings(value, f"{prefix}{name}."))
         else:
             result[f"{prefix}{name}"] = value
     return result

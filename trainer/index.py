@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer.approximate import KINDS, Approximate, Kind, available, choose_kind
+from trainer.ranking import DIVERGED
 from trainer.search import CaptionHit, Gallery, Hit, image_hits
 from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.errors import DataError
@@ -234,7 +235,7 @@ def _finite(embeddings: Float32, names: Sequence[str]) -> Float32:
         raise DataError(
             f"the embeddings of {counted(len(bad), 'image')} are not finite, such as that of "
             f"{names[bad[0]]}",
-            "the model has diverged: train again with a smaller learning rate",
+            DIVERGED,
         )
     return embeddings
 

@@ -18,6 +18,11 @@ import numpy.typing as npt
 from weaksup.errors import DataError
 from weaksup.types import Float32, Int64
 
+DIVERGED = (
+    "the model has diverged: train again with a smaller learning rate; or the region store is "
+    "damaged: extract or import it again with --overwrite"
+)
+
 # (n,) images, (c,) captions -> (n, c) float32 scores, higher is better.
 ScoreFunction = Callable[[Int64, Int64], Float32]
 
@@ -225,7 +230,7 @@ def _checked(score: ScoreFunction, rows: Int64, columns: Int64) -> Float32:
     if np.isnan(scores.min()):
         raise DataError(
             f"the similarity of some of images {rows[0]} to {rows[-1]} is not a number",
-            "the model has diverged: train again with a smaller learning rate",
+            DIVERGED,
         )
     return scores
 
@@ -249,7 +254,7 @@ def _finite(rows: npt.ArrayLike, kind: str) -> Float32:
         raise DataError(
             f"{len(bad)} of {len(result)} {kind} embeddings are not finite, {kind} {bad[0]} is "
             "the first",
-            "the model has diverged, or its input features hold such values",
+            DIVERGED,
         )
     return result
 

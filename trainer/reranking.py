@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.ranking import Ranks, copies
+from trainer.ranking import DIVERGED, Ranks, copies
 from weaksup.errors import DataError
 from weaksup.types import Float32, Int64
 
@@ -166,7 +166,7 @@ def rerank(
     if np.isnan(scores).any():
         raise DataError(
             "the cross attention of some pairs is not a number",
-            "the model has diverged: train again with a smaller learning rate",
+            DIVERGED,
         )
     found = scores[place].astype(np.float64) * weight
     cut = len(of_texts.query)

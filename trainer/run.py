@@ -38,6 +38,8 @@ from weaksup.types import Float32, Int64, Provenance
 CONFIG, VOCABULARY = "config.json", "vocabulary.json"
 FORMAT, VERSION = "weaksup.run", 1
 IMAGE_CHUNK, TEXT_CHUNK = 256, 512
+NAMED = 3  # settings of a detector that a message names
+IMPORTED = "imported:"  # begins what a store names as its detector where others made the features
 
 
 @dataclass(frozen=True)
@@ -406,15 +408,21 @@ def check_provenance(expected: Provenance, store: RegionStore, what: str) -> Non
         for name in sorted({*expected.settings, *found.settings})
         if expected.settings.get(name) != found.settings.get(name)
     ]
-    if expected.detector != found.detector:
-        different.insert(0, "detector")
-    elif expected.weights_sha256 != found.weights_sha256:
+    if expected.weights_sha256 != found.weights_sha256:
         different.insert(0, "weights")
-    if different:
-        raise DataError(
-            f"the regions in {store.path} differ from those of {what} in {', '.join(different)}",
-            "extract them with the same detector and settings",
+    more = len(different) - NAMED
+    text = ", ".join(different[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    if expected.detector != found.detector:  # its settings are then of another kind
+        text = f"detector: {found.detector}, not {expected.detector}"
+    elif not different:
+        return
+    hint = "extract them with the same detector and settings"
+    if found.detector.startswith(IMPORTED):
+        hint = (
+            "they were imported, and only a run that was trained on them reads such features: name "
+            "that run, or regions like those that this one was trained on"
         )
+    raise DataError(f"the regions in {store.path} differ from those of {what} in {text}", hint)
 
 
 def load_run(folder: str | Path, *, device: str = "cpu") -> Run:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.data import STATISTICS, read_regions
-from weaksup.errors import DataError
-from weaksup.store import RegionStore
+from weaksup.store import RegionStore, not_finite
 from weaksup.types import Int64
 
 CHUNK = 256
@@ -52,8 +51,5 @@ def feature_statistics(
     mean = total / max(count, 1)
     variance = (squares / max(count, 1) - mean.square()).clamp_min(0)
     if not torch.isfinite(variance).all():
-        raise DataError(
-            f"{store.path} holds region features that are not finite",
-            "extract them again with --precision fp32",
-        )
+        raise not_finite(store)
     return mean.float(), variance.sqrt().float()

@@ -21,6 +21,7 @@ from torch.optim import AdamW
 
 from trainer.build import Sizes, build_linear, build_model, build_objective
 from trainer.checkpoint import (
+    SETTINGS,
     STATE,
     WEIGHTS,
     Position,
@@ -113,9 +114,10 @@ def train(
 
     Raises:
         UsageError: if the device does not exist here, or cannot do the precision; or if there
-            are more processes than gold pairs in a batch.
+            are more processes than gold pairs in a batch; or if the state to resume is of another
+            run.
         KeyboardInterrupt: on SIGINT or SIGTERM, after the state has been saved.
-        DataError: if the data do not fit one another, or the state to resume is of another run.
+        DataError: if the data do not fit one another.
         DivergedError: if a loss is not finite.
         LostProcessError: if another process of the run has ended.
     """
@@ -249,7 +251,7 @@ def run_fingerprint(
     """What a run is made from, by name; a run resumes only with equal ones."""
     kept = json.dumps(asdict(annotations), sort_keys=True).encode()
     return {
-        "settings": config.model_dump_json(),
+        SETTINGS: config.model_dump_json(),
         "regions": store.fingerprint,
         "captions": corpus.fingerprint,
         "annotations": hashlib.sha256(kept).hexdigest(),

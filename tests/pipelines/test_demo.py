@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 
 import pytest
 from PIL import Image
@@ -110,6 +111,21 @@ def test_it_ends_with_commands_that_lead_to_the_page(finished):
     assert (folder / "runs" / COMPARISON[0].run / "index").is_dir()
     assert serve[1] == "serve"
     assert serve[2:] == index[2:]
+
+
+def test_outside_of_the_virtual_environment_it_says_how_to_enter_it(
+    finished, tmp_path, monkeypatch
+):
+    folder, _, shown = finished
+    assert "source " not in shown
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert "source " not in run(folder)[1]  # there is none
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/activate").touch()
+    first, *others = run(folder)[1].splitlines()[-3:]
+    assert first == f"next: source {tmp_path}/bin/activate"
+    assert all(line.startswith("next: weaksup ") for line in others)
 
 
 def test_a_second_call_does_nothing_again(finished):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+import os
 import random
 import resource
+import stat
 from dataclasses import asdict
 
 import numpy as np
@@ -20,7 +23,7 @@ from trainer.checkpoint import (
     save_weights,
     seed_everything,
 )
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
 FINGERPRINT = {"settings": "a", "regions": "b"}
@@ -52,6 +55,20 @@ def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
     other = nn.BatchNorm1d(3)
     load_weights(tmp_path / "model.safetensors", other)
     assert other.running_mean.equal(model.running_mean)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_files_are_for_whom_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        save_weights(tmp_path / "model.safetensors", nn.Linear(3, 2))
+        save_state(
+            tmp_path / "last.pt", modules=modules(), position=Position(), fingerprint=FINGERPRINT
+        )
+    finally:
+        os.umask(before)
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
 
 
 def test_a_full_disk_leaves_what_was_there(state, tmp_path):
@@ -127,10 +144,27 @@ def test_another_fingerprint_is_refused_by_name(state):
     assert read_fingerprint(state) == FINGERPRINT
     check_fingerprint(state, FINGERPRINT)
     other = {"settings": "x", "regions": "b", "captions": "new"}
-    with pytest.raises(DataError, match="other settings and captions"):
+    with pytest.raises(UsageError, match="other settings and captions"):
         check_fingerprint(state, other)
-    with pytest.raises(DataError, match="other settings and captions"):
+    with pytest.raises(UsageError, match="other settings and captions"):
         load_state(state, modules=modules(), fingerprint=other, device=CPU)
+
+
+def test_settings_that_differ_are_told_with_both_values(tmp_path):
+    def made_from(**settings):
+        return {"settings": json.dumps({"model": "cca", **settings}), "regions": "b"}
+
+    path = tmp_path / "last.pt"
+    before = made_from(epochs=3, loss={"margin": 0.2, "w_adv": 0.1}, lr=1e-3, seed=0)
+    save_state(path, modules=modules(), position=Position(), fingerprint=before)
+    with pytest.raises(UsageError) as caught:
+        check_fingerprint(path, made_from(epochs=30, loss={"margin": 0.2, "w_adv": 0}, seed=0))
+    assert caught.value.message == (
+        f"the interrupted run in {tmp_path} was made with other settings "
+        "(epochs 3, now 30; loss.w_adv 0.1, now 0; lr 0.001, now null)"
+    )
+    with pytest.raises(UsageError, match=r"seed 0, now 1; and 1 more\)"):
+        check_fingerprint(path, made_from(epochs=3, loss={"margin": 0.3}, lr=2, seed=1))
 
 
 def damage(path, how):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from trainer.approximate import available
 from trainer.index import build_index, extend_index, has_index, open_index, write_index
 from weaksup.corpora import write_annotations
 from weaksup.errors import DataError
+from weaksup.store import open_store
 from weaksup.types import STATUS_UNREADABLE
 
 needs_faiss = pytest.mark.skipif(not available(), reason="faiss is not installed")
@@ -103,6 +105,15 @@ def test_a_store_of_another_kind_is_refused(world, run, other):
     )
     with pytest.raises(DataError, match="differ from those of the run run in detector"):
         extend_index(index, run, other)
+
+
+def test_features_that_are_damaged_are_not_blamed_on_the_model_alone(world, run):
+    path = world.store().path
+    with h5py.File(path, "r+") as file:
+        file["region/feature"][0] = np.nan
+    with pytest.raises(DataError, match="1 image are not finite") as caught:
+        build_index(run, open_store(path))
+    assert "the region store is damaged" in caught.value.hint
 
 
 def test_an_index_of_other_weights_is_refused(world, run, tiny):

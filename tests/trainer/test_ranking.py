@@ -190,8 +190,9 @@ def test_tiles_are_asked_for_once_and_never_the_whole_matrix():
 def test_embeddings_that_are_not_finite_are_refused(bad):
     images, texts, owner = gaussian_gallery()
     texts[17, 3] = bad
-    with pytest.raises(DataError, match=r"1 of 300 caption embeddings.*caption 17"):
+    with pytest.raises(DataError, match=r"1 of 300 caption embeddings.*caption 17") as caught:
         rank_embeddings(images, texts, owner)
+    assert "the region store is damaged" in caught.value.hint
 
 
 def test_a_score_that_is_not_a_number_is_refused():

@@ -78,6 +78,8 @@ def test_only_features_of_the_same_origin_are_taken(world, run):
         ({"detector": "other"}, "detector"),
         ({"weights_sha256": "1" * 64}, "weights"),
         ({"settings": {"feature_model": "x"}}, "feature_model"),
+        ({"settings": dict.fromkeys("edcba", 1)}, "a, b, c and 2 more"),
+        ({"settings": dict.fromkeys("edcba", 1), "detector": "x"}, "detector: [a-z]+, not [a-z]+"),
     ):
         loaded.description = replace(
             loaded.description,

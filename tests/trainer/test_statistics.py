@@ -45,5 +45,5 @@ def test_features_that_are_not_finite_are_refused(world, value):
     path = world.store().path
     with h5py.File(path, "r+") as file:
         file["region/feature"][0] = value
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="not finite: it is damaged"):
         feature_statistics(open_store(path), np.array([0]), max_regions=4)

@@ -20,7 +20,7 @@ from trainer.evaluate import evaluate_images
 from trainer.logging import JsonlLogger
 from trainer.loop import DivergedError
 from trainer.run import load_run
-from weaksup.errors import DataError
+from weaksup.errors import DataError, UsageError
 
 # Every term of the objective and every source of random numbers.
 ALL_TERMS = {"w_weak": 0.5, "w_adv": 0.1, "w_pseudo": 0.3}
@@ -347,7 +347,7 @@ def test_a_run_of_anything_else_is_not_resumed_and_left_as_it_is(world, tiny, tm
                 for name in ("features", "objects", "attributes")
             },
         )
-    with pytest.raises(DataError, match=f"other .*{what}"):
+    with pytest.raises(UsageError, match=f"other .*{what}"):
         world.train(config, tmp_path / "run", resume=True)
     after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     assert after == before

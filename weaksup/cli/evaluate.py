@@ -21,7 +21,7 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import check_writable, recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
 from weaksup.wording import counted
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from trainer.run import Run
 
 COCO_5K = 5000
+CHOSEN_ON_VAL = (
+    "the best epoch was chosen on these very images: that flatters models that have epochs"
+)
 
 
 @click.command("evaluate")
@@ -106,6 +109,9 @@ def command(
         rerank = RerankOptions(top=top, weight=weight)
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
+    # A run that may only be read, such as a colleague's, can be evaluated, too.
+    if json_file is None:
+        check_writable(loaded.folder, "mend the permissions, or name a file with --json")
     captions_file = captions or recorded_file(
         loaded.captions, loaded.folder.name, option="--captions"
     )
@@ -115,7 +121,8 @@ def command(
     loaded.check_store(store)
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
-    for note in (*corpus.notes, *chosen.notes):
+    replaced = [CHOSEN_ON_VAL] if chosen.name != split and not other else []
+    for note in (*corpus.notes, *chosen.notes, *replaced):
         notices.print(f"note: {note}", markup=False)
     if other or chosen.name == TRAIN:
         # Otherwise training has refused every image of the split.
@@ -131,7 +138,6 @@ def command(
     }
     written = loaded.folder / f"evaluation-{chosen.name}{'-other' if other else ''}.json"
     _show(out, result, loaded, chosen.name)
-    # A run that may only be read, such as a colleague's, can be evaluated, too.
     failure = None
     try:
         write_evaluation(written, report)
@@ -211,10 +217,19 @@ def _show(out: Console, result: EvaluationResult, run: Run, split: str) -> None:
         _show_rerank(out, result.rerank)
 
 
+def _listed(result: RerankResult) -> str:
+    """How long the lists are: there may be less than was asked for."""
+    top = result.options.top
+    images = max(len(ranks.image_to_text) for ranks in result.folds)
+    captions = max(len(ranks.text_to_image) for ranks in result.folds)
+    if top <= images:
+        return f"{top:,}"
+    return f"{counted(images, 'image')} and {counted(min(top, captions), 'caption')}"
+
+
 def _show_rerank(out: Console, result: RerankResult) -> None:
-    options = result.options
     out.print(
-        f"re-ranked, best {options.top:,} by cross attention x {options.weight:g}: "
+        f"re-ranked, best {_listed(result)} by cross attention x {result.options.weight:g}: "
         f"rsum {result.rsum:.1f} ({result.gain:+.1f})"
     )
     for name, metrics in (

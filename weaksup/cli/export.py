@@ -23,6 +23,8 @@ from weaksup.cli.places import Place
 from weaksup.cli.process import terminated_is_interrupted
 from weaksup.corpora import match_ids, read_annotations, read_corpus
 from weaksup.store import open_store
+from weaksup.store.convert.plan import SPLIT_NAMES, plan_precomp
+from weaksup.types import VAL
 from weaksup.wording import counted
 from weaksup.workspace import Workspace
 
@@ -105,7 +107,6 @@ def command(
       weaksup export --out mine_precomp
       weaksup export --out mine_precomp --standardize --max-regions 20
     """
-    from weaksup.store.convert.plan import plan_precomp
     from weaksup.store.convert.precomp_writer import check_place, write_precomp
 
     # Before anything is read and told: notes above an error hide it.
@@ -141,7 +142,7 @@ def command(
         f"vocabulary: {counted(report.words, 'word')} in {report.vocabulary}",
         *_padding(report),
         f"written: {out}",
-        _next(out.resolve(), store.feature_size),
+        _next(report, out.resolve(), store.feature_size),
     ):
         console.print(line, markup=False, highlight=False)
 
@@ -154,7 +155,13 @@ def _tokenize(caption: str) -> list[str]:
     return [word for text in sentences for word in NLTKWordTokenizer().tokenize(text)]
 
 
-def _next(folder: Path, width: int) -> str:
+def _next(report: PrecompReport, folder: Path, width: int) -> str:
+    validation = SPLIT_NAMES[VAL]
+    if validation not in (split.name for split in report.splits):
+        return (
+            f"the tools do not train without {validation}: lower --captions-per-image, or name "
+            "captions that have val images with --captions"
+        )
     where = shlex.quote(str(folder.parent)), shlex.quote(folder.name), shlex.quote(str(folder))
     return (
         "next: in SCAN's code, python train.py --data_path {} --data_name {} --vocab_path {} "

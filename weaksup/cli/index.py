@@ -19,7 +19,7 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.process import alone_in, terminated_is_interrupted
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import check_writable, recorded_file, run_folder
 from weaksup.errors import UsageError
 from weaksup.workspace import Workspace
 
@@ -77,6 +77,9 @@ def command(
         raise UsageError("--add needs the store of the new images", "name it with --regions FILE")
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
+    check_writable(
+        loaded.folder, "mend the permissions, or copy that folder and name the copy with --run"
+    )
     store = open_store(
         regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
     )
@@ -87,7 +90,7 @@ def command(
             stderr().print(f"note: {note}", markup=False, highlight=False)
         written = write_index(index, loaded)
     out = stdout()
-    following = 'next: weaksup search "a dog runs through the snow"'
+    following = f"next: weaksup search {shlex.quote(_example(written))}"
     if run is not None:
         following += f" --run {shlex.quote(run)}"
     for line in (
@@ -98,6 +101,12 @@ def command(
         in_workspace(following, workspace_folder),
     ):
         out.print(line, markup=False, highlight=False)
+
+
+def _example(index: Index) -> str:
+    """A sentence of which the run knows the words: a caption that it was trained on."""
+    known = index.known[0].caption if index.known else "a dog runs through the snow"
+    return " ".join(known.split())
 
 
 def _make(run: Run, store: RegionStore, *, kind: str, add: bool) -> Index:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -80,7 +81,8 @@ def command(
     stdout().print(f"serving {served} of {loaded.folder.name}", highlight=False)
     stdout().print(f"next: open {address} in a browser; Ctrl-C ends", markup=False)
     config = uvicorn.Config(make_app(library), log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # the way to end it: nothing is unfinished
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(port: int) -> socket.socket:

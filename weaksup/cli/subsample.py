@@ -19,7 +19,7 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.places import Place, check_place
-from weaksup.concepts import WORDNET_NOTICE
+from weaksup.concepts import WORDNET_NOTICE, read_concepts
 from weaksup.corpora import assign_splits, match_ids, read_corpus, write_annotations
 from weaksup.corpora.annotations import UNITS
 from weaksup.errors import UsageError
@@ -36,11 +36,24 @@ if TYPE_CHECKING:
 NAMED = 8
 
 
+def _ratio(value: str | float) -> float:
+    """The type of ``--ratio``: a share over 0 and up to 1."""
+    example = "for example --ratio 0.2"
+    try:
+        ratio = float(value)
+    except ValueError:
+        raise UsageError(f"--ratio {value} is no number", example) from None
+    if not 0 < ratio <= 1:
+        raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", example)
+    return ratio
+
+
 @click.command("subsample")
 @workspace_option
 @click.option(
     "--ratio",
-    type=float,
+    type=_ratio,
+    metavar="FLOAT",
     default=0.2,
     show_default=True,
     help="Share of the training images or captions that is kept, over 0 and up to 1.",
@@ -88,11 +101,13 @@ def command(
       weaksup subsample --ratio 0.2 --strategy diverse
       weaksup subsample --ratio 1 --captions mine.csv
     """
-    if not 0 < ratio <= 1:
-        raise UsageError(f"--ratio {ratio} is not over 0 and up to 1", "for example --ratio 0.2")
     workspace = Workspace.open(workspace_folder)
     path = out or workspace.annotations
     check_place(path, option="--out")
+    own = path.resolve() == workspace.annotations.resolve()
+    counted_in = workspace.concepts if own and workspace.concepts.exists() else None
+    if counted_in is not None:
+        read_concepts(counted_in)  # a damaged one is told before anything is written
     console = stdout()
     corpus = assign_splits(read_corpus(resolve_captions(workspace, captions, stderr())))
     store = open_store(workspace.regions) if workspace.regions.exists() else None
@@ -121,10 +136,9 @@ def command(
     lines = [*corpus.notes, *_store_lines(workspace, store)]
     if concepts is not None:
         lines += _coverage_lines(annotations, concepts)
-    own = path.resolve() == workspace.annotations.resolve()
-    if own and workspace.concepts.exists():
-        words = _count_words(workspace.concepts, corpus, annotations)
-        lines.append(_words_line(words, workspace.concepts))
+    if counted_in is not None:
+        words = _count_words(counted_in, corpus, annotations)
+        lines.append(_words_line(words, counted_in))
         if not words.wordnet:
             stderr().print(WORDNET_NOTICE, markup=False, highlight=False)
     following = in_workspace(_next(None if own else path, store), workspace_folder)

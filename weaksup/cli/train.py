@@ -25,7 +25,12 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.process import terminated_is_interrupted
-from weaksup.cli.training_folder import choose_folder, claim_folder, interrupted_folder
+from weaksup.cli.training_folder import (
+    check_runs_place,
+    choose_folder,
+    claim_folder,
+    interrupted_folder,
+)
 from weaksup.errors import DataError
 from weaksup.workspace import Workspace
 
@@ -138,12 +143,14 @@ def _train(
     Returns:
         What training came to, and the run's folder.
     """
+    from trainer.checkpoint import STATE, check_fingerprint
     from trainer.evidence import sources
     from trainer.run import RunDescription
     from trainer.train import run_fingerprint, train
     from weaksup.corpora import match_ids, read_annotations, read_corpus
     from weaksup.store import open_store
 
+    world.on_first(lambda: check_runs_place(workspace, name=name, model=settings.model))
     interrupted = functools.partial(interrupted_folder, workspace, name=name, model=settings.model)
     if resume:
         world.on_first(interrupted)  # before anything else is said
@@ -174,7 +181,9 @@ def _train(
 
     def choose() -> tuple[Path, bool]:
         if resume:
-            return interrupted(), True
+            found = interrupted()
+            check_fingerprint(found / STATE, fingerprint)
+            return found, True
         return choose_folder(workspace, name=name, description=description, fingerprint=fingerprint)
 
     with ExitStack() as stack:

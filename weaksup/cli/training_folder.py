@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weaksup.cli.places import check_place
 from weaksup.cli.process import alone_in
 from weaksup.errors import DataError, UsageError
 from weaksup.workspace import Workspace
@@ -59,7 +60,7 @@ def choose_folder(
     Raises:
         UsageError: if a named run is another one, or finished; for a name that is none of a folder.
     """
-    from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
+    from trainer.checkpoint import STATE, WEIGHTS, check_fingerprint, read_fingerprint
     from trainer.run import RunDescription
 
     for folder in _candidates(workspace, name, description.config.model):
@@ -72,12 +73,25 @@ def choose_folder(
         if unfinished and read_fingerprint(folder / STATE) == fingerprint:
             return folder, True
         if name is not None:
+            if unfinished:
+                check_fingerprint(folder / STATE, fingerprint)  # tells what differs
             state = "finished" if trained and not unfinished else "made from other data or settings"
             raise UsageError(
                 f"there is a run in {folder} already, {state}",
                 "choose another --name, or delete that folder",
             )
     return folder, False
+
+
+def check_runs_place(workspace: Workspace, *, name: str | None, model: str) -> None:
+    """Refuse a place for the run that cannot be written, before anything is read.
+
+    Raises:
+        UsageError: if it cannot be written; for a name that is none of a folder.
+    """
+    folders = _candidates(workspace, name, model)
+    place = next(each for each in folders if name is not None or not each.exists())
+    check_place(place, option="--workspace")
 
 
 def interrupted_folder(workspace: Workspace, *, name: str | None, model: str) -> Path:

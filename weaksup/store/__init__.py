@@ -1,7 +1,7 @@
 """The region store: features, boxes and concepts of all images in one mapped file."""
 
 from weaksup.store.journal import StoreBusyError
-from weaksup.store.pooled import pool_features
+from weaksup.store.pooled import not_finite, pool_features
 from weaksup.store.readable import readable_ids
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
 from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
@@ -21,6 +21,7 @@ __all__ = [
     "check_shards",
     "finish_shards",
     "is_begun",
+    "not_finite",
     "open_store",
     "pool_features",
     "readable_ids",

@@ -49,8 +49,13 @@ def pool_features(store: RegionStore, ids: Sequence[str]) -> Float32:
         pooled[start : start + len(chunk)] = roots.sum(axis=1)
         pooled[start : start + len(chunk)] /= np.maximum(batch.mask.sum(axis=1), 1)[:, None]
     if not np.isfinite(pooled).all():
-        raise DataError(
-            f"{store.path} holds region features that are not finite",
-            "extract them again with --precision fp32",
-        )
+        raise not_finite(store)
     return pooled
+
+
+def not_finite(store: RegionStore) -> DataError:
+    """The error of features that are no numbers, which the writer of stores refuses."""
+    return DataError(
+        f"{store.path} holds region features that are not finite: it is damaged",
+        "extract or import it again with --overwrite",
+    )

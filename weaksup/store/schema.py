@@ -203,8 +203,17 @@ def _setting_differences(
         if isinstance(one, dict) and isinstance(other, dict):
             found += _setting_differences(one, other, f"{name}.")
         elif one != other:
-            found.append(f"setting {name} {_short(one)} is now {_short(other)}")
+            found.append(f"setting {name} {_told(one)} is now {_told(other)}")
     return found
+
+
+def _told(value: object) -> str:
+    """A setting in words: of a feature model its name, and not all that it is made of."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return str(value.get("name", "given"))
+    return _short(value)
 
 
 def words_to_texts(words: Words) -> tuple[str, ...]:

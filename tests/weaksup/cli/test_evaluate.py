@@ -86,6 +86,12 @@ def test_without_test_images_it_takes_val_and_says_so(workspace, evaluate, pictu
     code, _, err = evaluate()
     assert code == 0
     assert "no image of the store is in the split test: val is used instead" in err
+    flattered = "the best epoch was chosen on these very images"
+    assert flattered in err
+    assert flattered not in evaluate("--split", "val")[2]  # who asks for it knows
+    # The captions of another corpus had no part in training.
+    other = pictures.captions(tmp_path / "other.csv", dict.fromkeys((16, 17), "val"))
+    assert flattered not in evaluate("--captions", other)[2]
     assert report(workspace, "val")["split"] == "val"
     assert not (workspace / "runs" / "cca-0" / "evaluation-test.json").exists()
 
@@ -145,7 +151,13 @@ def test_regions_of_another_detector_are_refused(evaluate, pictures, tmp_path):
     other = pictures.regions(tmp_path / "other.h5", detector="onnx")
     code, _, err = evaluate("--regions", other)
     assert code == 3
-    assert "differ from those of the run cca-0 in detector" in err
+    assert "differ from those of the run cca-0 in detector: onnx, not demo\n" in err
+    assert "the same detector and settings" in err
+    imported = pictures.regions(tmp_path / "imported.h5", detector="imported:precomp")
+    code, _, err = evaluate("--regions", imported)
+    assert code == 3
+    assert "in detector: imported:precomp, not demo\n" in err
+    assert "hint: they were imported" in err
 
 
 @pytest.mark.parametrize("run", ["cca-0", "workspace/runs/cca-0"])
@@ -312,6 +324,13 @@ def test_re_ranking_reports_its_gain_and_its_cost(a3vse, evaluate):
     assert f"best 3 by cross attention x 0.5: rsum {found['rsum']:.1f}" in out
     assert f"{found['pairs']:,} pairs in" in out
     assert "queries/s" in out
+
+
+def test_re_ranked_lists_are_no_longer_than_what_there_is(a3vse, evaluate):
+    for top, said in ((4, "best 4 by"), (5, "best 4 images and 5 captions by")):
+        assert said in evaluate("--run", "net", "--rerank", top)[1]
+    out = evaluate("--run", "net", "--rerank", 100_000)[1]
+    assert "re-ranked, best 4 images and 8 captions by cross attention" in out
 
 
 def test_re_ranking_that_cannot_be_is_wrong_usage(evaluate):

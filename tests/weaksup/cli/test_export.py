@@ -47,6 +47,14 @@ def test_without_annotations_all_training_captions_are_written(export, tmp_path,
     assert np.allclose(features.std((0, 1)), 1, atol=1e-6)
 
 
+def test_without_val_images_no_training_is_proposed(export, tmp_path):
+    code, out, err = export("--out", tmp_path / "p", "--captions-per-image", 3)
+    assert code == 0
+    assert "dev: 4 images with fewer than 3 captions left out" in err
+    assert "python train.py" not in out
+    assert "the tools do not train without dev: lower --captions-per-image" in out
+
+
 def test_errors_have_their_exit_codes(export, tmp_path, prepared):
     code, _, err = export()
     assert code == 2

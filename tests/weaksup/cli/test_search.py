@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ EXACT = [
     *("--set", "cca.directions=4", "--set", "cca.power=0", "--set", "cca.ridge=0.01"),
     *("--set", "min_count=1"),
 ]
+
+
+CAPTIONS = "runs/cca-0/index/captions.json"
 
 
 def call_of(capsys):
@@ -49,7 +53,10 @@ def test_search_with_and_without_an_index(prepared, weaksup):
     assert code == 0
     assert "images: 24, of width 4, searched by exact" in out
     assert "captions: 16" in out
-    assert 'next: weaksup search "' in out
+    following = shlex.split(out.splitlines()[-1])
+    assert following[:3] == ["next:", "weaksup", "search"]
+    # A caption that training saw: the run knows its words.
+    assert following[3] == json.loads((prepared / CAPTIONS).read_text())[0]["caption"]
     assert "1 image could not be read" in err
     code, out, err = weaksup(*words)
     assert (code, err) == (0, "next: `weaksup serve` searches on a page\n")

@@ -177,7 +177,7 @@ def test_out(store, capsys):
         (["--ratio", "0"], 2, "--ratio 0.0 is not over 0"),
         (["--ratio", "1.5"], 2, "--ratio 1.5 is not over 0 and up to 1"),
         (["--ratio", "nan"], 2, "--ratio nan"),
-        (["--ratio", "much"], 2, "much"),
+        (["--ratio", "20%"], 2, "--ratio 20% is no number\nhint: for example --ratio 0.2\n"),
         (["--strategy", "best"], 2, "best"),
         (["--unit", "word"], 2, "word"),
         (["--captions", "none.json"], 2, "none.json"),
@@ -209,6 +209,17 @@ def test_damaged_store(store, capsys):
     store.write_bytes(store.read_bytes()[:1000])
     assert run("--captions", "captions.csv") == 3
     assert "regions.h5" in capsys.readouterr().err
+
+
+def test_damaged_concepts_are_told_before_anything_is_written(store, place, capsys):
+    (place / "weaksup-workspace" / "concepts.json").write_text("{")
+    assert run("--captions", "captions.csv") == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "concepts.json cannot be read" in said.err
+    assert not (place / "weaksup-workspace" / "annotations.json").exists()
+    # They are not touched where the annotations go elsewhere.
+    assert run("--captions", "captions.csv", "--out", "other.json") == 0
 
 
 def test_captions_of_other_images(store, place, capsys):

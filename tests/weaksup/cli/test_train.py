@@ -205,6 +205,16 @@ def test_a_full_disk_is_told_with_the_runs_folder(train, prepared):
     assert train("--model", "cca")[0] == 0
 
 
+def test_a_place_for_runs_that_cannot_be_written_is_wrong_usage(train, prepared):
+    (prepared / "runs").write_text("")
+    (prepared / "regions.h5").unlink()  # it is told before anything is read
+    for words in ((), ("--name", "mine")):
+        code, out, err = train("--model", "cca", *words)
+        assert (code, out) == (2, "")
+        assert f"cannot be written: {prepared / 'runs'} is a file, not a folder" in err
+        assert "--workspace" in err
+
+
 def start(command):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -276,12 +286,11 @@ def test_the_same_command_goes_on_after_sigterm(interrupted, train, prepared):
     state = (folder / "last.pt").read_bytes()
     assert train("--model", "a3vse", "--epochs", 1)[0] == 0
     assert (prepared / "runs" / "a3vse-2" / "model.safetensors").exists()
-    code, _, err = train("--model", "a3vse", "--epochs", 1, "--name", "a3vse")
-    assert code == 2
-    assert "made from other data or settings" in err
-    code, _, err = train("--model", "a3vse", "--epochs", 1, "--name", "a3vse", "--resume")
-    assert code == 3
-    assert "other settings" in err
+    for words in (("--name", "a3vse"), ("--name", "a3vse", "--resume"), ("--resume",)):
+        code, _, err = train("--model", "a3vse", "--epochs", 1, *words)
+        assert code == 2
+        assert f"run in {folder} was made with other settings (epochs 25, now 1)" in err
+        assert "resuming" not in err
     assert (folder / "last.pt").read_bytes() == state
 
     code, _, err = train(*interrupted[1:], tiny=False)

@@ -83,15 +83,16 @@ def test_what_has_no_checkpoint_yet_is_begun_anew(choose, leave):
 
 
 @pytest.mark.parametrize(
-    ("state", "made_from", "said"),
+    ("state", "settings", "said"),
     [
-        ("finished", MADE_FROM, "finished"),
-        ("interrupted", {"settings": "others"}, "made from other data or settings"),
+        ("finished", {}, "there is a run in .*mine already, finished\n"),
+        ("begun", {"epochs": "3"}, "there is a run in .*mine already, made from other data or"),
+        ("interrupted", {}, "the interrupted run in .*mine was made with other settings\n"),
     ],
 )
-def test_a_name_that_another_run_has_is_refused(choose, leave, state, made_from, said):
-    leave("mine", state, made_from=made_from)
-    with pytest.raises(UsageError, match=rf"a run in .*mine already, {said}\n"):
+def test_a_name_that_another_run_has_is_refused(choose, leave, state, settings, said):
+    leave("mine", state, made_from={"settings": "others"}, **settings)
+    with pytest.raises(UsageError, match=said):
         choose("mine")
 
 

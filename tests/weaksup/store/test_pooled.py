@@ -63,5 +63,5 @@ def test_what_is_wrong(tmp_path):
         pool_features(store, ["b.jpg"])
     with h5py.File(store.path, "r+") as file:
         file["region/feature"][0, 1] = np.nan
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="not finite: it is damaged"):
         pool_features(open_store(store.path), ["0.jpg"])

@@ -115,5 +115,7 @@ def test_of_nested_settings_only_what_differs_is_named() -> None:
     ]
     assert before.differences(plan(input={"size": (448, 448), "channels": "rgb"}, bins=7)) == []
     without = replace(PLAN, provenance=Provenance("onnx:yolo", "00", {}))
-    (said,) = without.differences(before)
-    assert said.startswith('setting feature_model null is now {"bins": 7')
+    assert without.differences(before) == [f"setting feature_model none is now {'x' * 50}"]
+    same = {"input": {"size": (448, 448), "channels": "rgb"}, "bins": 7}
+    classes = plan(**same, classes={"labels_sha256": "00"})
+    assert classes.differences(before) == ["setting feature_model.classes given is now none"]

@@ -20,7 +20,7 @@ from weaksup.store.convert.source import AGAIN, Features, FeatureSource
 from weaksup.types import TEST, TRAIN, VAL, CaptionedImage
 from weaksup.wording import counted
 
-SUFFIX = "_ims.npy"
+SUFFIX, CAPTIONS = "_ims.npy", "_caps.txt"
 # In the order of reading. COCO's folders hold test images twice: `test` is a part of `testall`.
 _SPLITS = {
     "train": TRAIN,
@@ -69,6 +69,7 @@ class PrecompSource(FeatureSource):
             names.remove("test")
             source.notes.append("testall was read and test was not: it is a part of testall")
         for name in _SPLITS:
+            source._refuse_captions_alone(name, names)
             if name in names:
                 source._add(name)
         owners: dict[str, str] = {}
@@ -119,6 +120,21 @@ class PrecompSource(FeatureSource):
         if self.origin.get("standardized"):
             self.notes.append("the features are standardised, and stay so")
 
+    def _refuse_captions_alone(self, split: str, names: set[str]) -> None:
+        """A split whose features are missing, by a broken download say, is not passed over.
+
+        Raises:
+            DataError: names the missing file.
+        """
+        captions = self.path / f"{split}{CAPTIONS}"
+        part = split == "test" and "testall" in names
+        if split not in names and not part and captions.exists():
+            raise DataError(
+                f"{self.path / (split + SUFFIX)} is missing, and {captions.name} is there",
+                "fetch or make it; to import the other splits alone, put what begins with "
+                f"{split}_ elsewhere",
+            )
+
     def _add(self, split: str) -> None:
         path = self.path / f"{split}{SUFFIX}"
         array = _open_array(path)
@@ -136,10 +152,10 @@ class PrecompSource(FeatureSource):
         self.feature_size = array.shape[-1]
         if array.ndim == 2:  # one vector an image: that is the whole image
             self.whole_image_first = True
-        captions = self._lines(f"{split}_caps.txt", required=True)
+        captions = self._lines(f"{split}{CAPTIONS}", required=True)
         if len(captions) % len(array) or not captions:
             raise DataError(
-                f"{self.path / f'{split}_caps.txt'} has {counted(len(captions), 'caption')}, which "
+                f"{self.path / (split + CAPTIONS)} has {counted(len(captions), 'caption')}, which "
                 f"is no multiple of {counted(len(array), 'row')} of {path.name}",
                 AGAIN,
             )

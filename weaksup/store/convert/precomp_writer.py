@@ -20,6 +20,7 @@ import numpy as np
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
 from weaksup.store.convert.plan import PrecompPlan, SplitPlan
+from weaksup.store.pooled import not_finite
 from weaksup.store.reader import RegionStore
 from weaksup.types import Float32, Int64
 
@@ -68,10 +69,7 @@ class FeatureStatistics:
         mean = total / max(count, 1)
         variance = squares / max(count, 1) - np.square(mean)
         if not np.isfinite(variance).all():
-            raise DataError(
-                f"{store.path} holds region features that are not finite",
-                "extract them again with --precision fp32",
-            )
+            raise not_finite(store)
         # Rounding leaves a constant channel some deviation, by which nothing must be divided.
         constant = variance <= 1e-12 * np.maximum(np.square(mean), 1e-12)
         std = np.sqrt(np.where(constant, 1.0, variance))

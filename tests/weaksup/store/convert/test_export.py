@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -198,3 +199,12 @@ def test_a_caption_is_one_line_however_it_is_read(text):
     line = one_line(text)
     assert len(f"{line}\n".splitlines()) == 1
     assert "".join(line.split()) == "".join(text.split())
+
+
+def test_features_that_are_damaged_are_not_standardised(store, corpus, tmp_path):
+    with h5py.File(store.path, "r+") as file:
+        file["region/feature"][0] = np.nan
+    damaged = open_store(store.path)
+    plan = plan_precomp(corpus, damaged, None, captions_per_image=5)
+    with pytest.raises(DataError, match="not finite: it is damaged"):
+        write(tmp_path / "p", damaged, plan, standardize=True)

@@ -400,6 +400,13 @@ def test_coco_as_scan_has_it(tmp_path):
     assert corpus.images[1].captions == tuple(captions[5:])
 
 
+def test_what_is_a_part_of_testall_needs_no_features_of_its_own(tmp_path):
+    captions = [f"caption {k}" for k in range(5)]
+    folder = write_split(tmp_path / "p", "testall", np.ones((1, 3, 4), np.float32), captions)
+    (folder / "test_caps.txt").write_text("caption 0\n")
+    assert import_regions(folder, tmp_path / "regions.h5").images == 1
+
+
 def test_one_vector_an_image_and_no_ids(tmp_path):
     """As VSE++ has them: the vector is the whole image."""
     features = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -416,6 +423,7 @@ def test_one_vector_an_image_and_no_ids(tmp_path):
     ("break_it", "message"),
     [
         (lambda f: (f / "dev_caps.txt").unlink(), "dev_caps.txt does not exist"),
+        (lambda f: (f / "train_ims.npy").unlink(), "train_ims.npy is missing, and train_caps.txt"),
         (lambda f: (f / "dev_caps.txt").write_text("one\n" * 14), "14 captions, which is no mult"),
         (lambda f: (f / "dev_caps.txt").write_bytes(b"\xff\n" * 15), "cannot be read"),
         (lambda f: (f / "dev_ids.txt").write_text("a\nb\n"), "2 ids for 3 rows"),
