@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -35,6 +35,8 @@ from weaksup.types import (
 )
 
 ATTRIBUTE_SLOTS = attributes.SLOTS
+# How long an image may keep a signal waiting.
+WAIT_SECONDS = 0.5
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -204,13 +206,18 @@ def _ahead(
 ) -> Iterator[R]:
     """``map`` over a pool in order, with at most ``limit`` results waiting to be taken.
 
-    Signals are held back while one is waited for: the pool has locks that its threads need to end.
+    Signals are held back in every call of the pool, whose locks its threads need to end, and acted
+    on between them.
     """
     waiting: deque[Future[R]] = deque()
 
     def first() -> R:
-        with held_signals():
-            return waiting.popleft().result()
+        future = waiting.popleft()
+        with held_signals() as held:
+            while not future.done():
+                wait([future], timeout=WAIT_SECONDS)
+                held.check()
+            return future.result()
 
     try:
         for argument in arguments:
@@ -221,8 +228,9 @@ def _ahead(
         while waiting:
             yield first()
     finally:
-        for future in waiting:
-            future.cancel()
+        with held_signals():
+            for future in waiting:
+                future.cancel()
 
 
 def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
