@@ -27,7 +27,7 @@ def make_accelerator(*, device: str, precision: str, world: World = ALONE) -> Ac
     check_device(device=device, precision=precision)
     on_cpu = _is_cpu(device)
     if not on_cpu and device != "auto":
-        torch.cuda.set_device(torch.device(device))
+        _choose_gpu(torch.device(device))
     if not on_cpu and not world.alone:
         _check_place(device)
     if precision == "auto":
@@ -55,6 +55,12 @@ def check_device(*, device: str, precision: str) -> None:
             "precision fp16 needs a GPU",
             "use the setting precision=bf16 or fp32 on a CPU",
         )
+
+
+def _choose_gpu(device: torch.device) -> None:
+    """Make a numbered GPU the process's own; ``cuda`` is the one that is that already."""
+    if device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def _is_cpu(device: str) -> bool:

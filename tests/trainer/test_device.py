@@ -35,6 +35,24 @@ def test_what_is_refused_can_be_told_beforehand():
     check_device(device="cpu", precision="bf16")
 
 
+@no_gpu
+@pytest.mark.parametrize(("device", "chosen"), [("cuda", []), ("cuda:1", [1]), ("auto", [])])
+def test_a_gpu_is_chosen_by_its_number_alone(device, chosen, monkeypatch):
+    """Only torch's report of the machine is replaced: there is no GPU to choose."""
+    found = []
+
+    def set_device(device):
+        if device.index is None:  # as torch does
+            raise ValueError("Expected a torch.device with a specified index")
+        found.append(device.index)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    make_accelerator(device=device, precision="fp32")
+    assert found == chosen
+
+
 @pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99", pytest.param("cuda", marks=no_gpu)])
 def test_a_device_that_is_not_here(device):
     with pytest.raises(UsageError, match=device):
