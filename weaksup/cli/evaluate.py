@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from trainer.run import Run
 
 COCO_5K = 5000
-CHOSEN_ON_VAL = (
-    "the best epoch was chosen on these very images: that flatters models that have epochs"
-)
+CHOSEN_ON_VAL = "the best epoch was chosen on these very images, which flatters the figures"
 
 
 @click.command("evaluate")
@@ -121,8 +119,11 @@ def command(
     loaded.check_store(store)
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
-    replaced = [CHOSEN_ON_VAL] if chosen.name != split and not other else []
-    for note in (*corpus.notes, *chosen.notes, *replaced):
+    notes = [*corpus.notes, *chosen.notes]
+    # Who asks for val knows; other data had no part in training.
+    if chosen.name != split and not other and loaded.model.has_epochs:
+        notes.append(CHOSEN_ON_VAL)
+    for note in notes:
         notices.print(f"note: {note}", markup=False)
     if other or chosen.name == TRAIN:
         # Otherwise training has refused every image of the split.
