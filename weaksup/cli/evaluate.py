@@ -21,7 +21,8 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.cli.runs import check_writable, recorded_file, run_folder
+from weaksup.cli.places import check_place
+from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
 from weaksup.wording import counted
@@ -109,7 +110,7 @@ def command(
     loaded = load_run(run_folder(workspace, run))
     # A run that may only be read, such as a colleague's, can be evaluated, too.
     if json_file is None:
-        check_writable(loaded.folder, "mend the permissions, or name a file with --json")
+        check_place(loaded.folder, hint="mend the permissions, or name a file with --json")
     captions_file = captions or recorded_file(
         loaded.captions, loaded.folder.name, option="--captions"
     )

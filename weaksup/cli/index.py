@@ -18,8 +18,9 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import check_place
 from weaksup.cli.process import alone_in, terminated_is_interrupted
-from weaksup.cli.runs import check_writable, recorded_file, run_folder
+from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import UsageError
 from weaksup.workspace import Workspace
 
@@ -77,8 +78,10 @@ def command(
         raise UsageError("--add needs the store of the new images", "name it with --regions FILE")
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
-    check_writable(
-        loaded.folder, "mend the permissions, or copy that folder and name the copy with --run"
+    # Such as a colleague's: before the work.
+    check_place(
+        loaded.folder,
+        hint="mend the permissions, or copy that folder and name the copy with --run",
     )
     store = open_store(
         regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
