@@ -179,7 +179,7 @@ def load_state(
             of the first, which is on the first GPU of its machine.
 
     Raises:
-        DataError: if the file is damaged, or of another version.
+        DataError: if the file is damaged, gone, or of another version.
         UsageError: if the run was made from other data or settings.
     """
     state = _read_state(path, device)
@@ -206,9 +206,11 @@ def read_fingerprint(path: Path) -> dict[str, str]:
     """What the interrupted run behind a state file was made from.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is damaged, or gone.
     """
-    fingerprint: dict[str, str] = _read_state(path, torch.device("cpu"))["fingerprint"]
+    # Mapped: of a large model and its optimizer next to nothing is read.
+    state = _read_state(path, torch.device("cpu"), mapped=True)
+    fingerprint: dict[str, str] = state["fingerprint"]
     return fingerprint
 
 
@@ -216,7 +218,7 @@ def check_fingerprint(path: Path, fingerprint: dict[str, str]) -> None:
     """Refuse to resume with anything but what the run was made from.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is damaged, or gone.
         UsageError: if the run was made from other data or settings.
     """
     _compare(path, read_fingerprint(path), fingerprint)
@@ -253,11 +255,16 @@ def _told_settings(before: str, now: str) -> str:
     return "; ".join([*told[:NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
-def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+def _read_state(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:
     try:
         # accelerate numbers processors as well, which torch cannot load to.
         place = device if device.type == "cuda" else "cpu"
-        state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True, mmap=mapped)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is gone: another process has ended this run, or deleted it",
+            "run the same command again",
+        ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
         raise DataError(
             f"{path} cannot be read: {error}", "delete the run's folder and train it again"

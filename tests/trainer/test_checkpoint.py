@@ -5,7 +5,9 @@ import os
 import random
 import resource
 import stat
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +140,26 @@ def test_the_state_comes_back_with_the_random_numbers(state):
     assert moments[0].equal(moments[1])
     assert found["schedule"].state_dict() == expected["schedule"].state_dict()
     assert [path.name for path in state.parent.iterdir()] == [state.name]
+
+
+def test_a_state_that_another_process_has_removed_is_not_damaged(tmp_path):
+    for read in (read_fingerprint, lambda path: check_fingerprint(path, FINGERPRINT)):
+        with pytest.raises(DataError, match=r"last\.pt is gone: .*\n.*run the same command again"):
+            read(tmp_path / "last.pt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what is read as Linux does")
+def test_a_fingerprint_is_read_without_the_weights(tmp_path):
+    def read_bytes():
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    path = tmp_path / "last.pt"
+    save_state(
+        path, modules={"model": nn.Linear(1000, 1000)}, position=Position(), fingerprint=FINGERPRINT
+    )
+    before = read_bytes()
+    assert read_fingerprint(path) == FINGERPRINT
+    assert read_bytes() - before < path.stat().st_size / 10
 
 
 def test_another_fingerprint_is_refused_by_name(state):
