@@ -63,11 +63,14 @@ def save_weights(path: Path, model: nn.Module) -> None:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     with _written(path) as temporary:
-        # safetensors makes its files for their owner alone; others may be meant to read a run.
+        # safetensors makes its files for their owner alone; others may be meant to read a run. So
+        # is what a kill has left of one.
+        temporary.unlink(missing_ok=True)
         temporary.touch()
         permissions = stat.S_IMODE(temporary.stat().st_mode)
         save_file(tensors, temporary)
-        temporary.chmod(permissions)
+        with suppress(PermissionError):  # as on file systems that have no permissions
+            temporary.chmod(permissions)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -61,6 +62,7 @@ def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
 
 @pytest.mark.parametrize("mask", [0o022, 0o027])
 def test_files_are_for_whom_the_umask_says(tmp_path, mask):
+    (tmp_path / "model.safetensors.tmp").touch(mode=0o600)  # as a kill leaves it
     before = os.umask(mask)
     try:
         save_weights(tmp_path / "model.safetensors", nn.Linear(3, 2))
@@ -71,6 +73,17 @@ def test_files_are_for_whom_the_umask_says(tmp_path, mask):
         os.umask(before)
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
+
+
+def test_a_file_system_without_permissions_takes_weights_all_the_same(tmp_path, monkeypatch):
+    """Such as CIFS and vfat, which cannot be mounted here."""
+
+    def refuse(path, mode):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    save_weights(tmp_path / "model.safetensors", nn.Linear(3, 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_a_full_disk_leaves_what_was_there(state, tmp_path):
