@@ -11,7 +11,7 @@ import json
 import os
 import random
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from trainer.config import flat_settings
 from weaksup.errors import DataError, UsageError
+from weaksup.wording import first_few
 
 WEIGHTS, STATE = "model.safetensors", "last.pt"
 NOT_WRITTEN = (
@@ -33,7 +34,6 @@ NOT_WRITTEN = (
 )
 PARTS = {"modules", "position", "fingerprint", "random"}
 SETTINGS = "settings"  # of a fingerprint: JSON, which tells what differs
-NAMED = 3  # tensors of a kind, and settings, that a message names
 
 
 @dataclass
@@ -106,13 +106,7 @@ def _differences(stored: dict[str, Tensor], expected: dict[str, Tensor]) -> list
             if stored[name].shape != expected[name].shape
         ),
     }
-    return [f"{what}: {_named(names)}" for what, names in kinds.items() if names]
-
-
-def _named(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return [f"{what}: {first_few(names)}" for what, names in kinds.items() if names]
 
 
 def save_state(
@@ -250,12 +244,16 @@ def _told_settings(before: str, now: str) -> str:
     except (ValueError, AttributeError):
         return ""
     told = [
-        f"{name} {json.dumps(old.get(name))}, now {json.dumps(new.get(name))}"
+        f"{name} {_told_value(old.get(name))}, now {_told_value(new.get(name))}"
         for name in {**new, **old}
         if old.get(name) != new.get(name)
     ]
-    more = len(told) - NAMED
-    return "; ".join([*told[:NAMED], *([f"and {more} more"] if more > 0 else [])])
+    return first_few(told, separator="; ")
+
+
+def _told_value(value: object) -> str:
+    """A setting in words: one that only the other version has is none, as one without a value."""
+    return "none" if value is None else json.dumps(value)
 
 
 def _read_state(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def test_settings_that_differ_are_told_with_both_values(tmp_path):
         check_fingerprint(path, made_from(epochs=30, loss={"margin": 0.2, "w_adv": 0}, seed=0))
     assert caught.value.message == (
         f"the interrupted run in {tmp_path} was made with other settings "
-        "(epochs 3, now 30; loss.w_adv 0.1, now 0; lr 0.001, now null)"
+        "(epochs 3, now 30; loss.w_adv 0.1, now 0; lr 0.001, now none)"
     )
     with pytest.raises(UsageError, match=r"seed 0, now 1; and 1 more\)"):
         check_fingerprint(path, made_from(epochs=3, loss={"margin": 0.3}, lr=2, seed=1))
