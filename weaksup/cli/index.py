@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trainer.approximate import Kind
     from trainer.index import Index
     from trainer.run import Run
+    from trainer.text import Vocabulary
     from weaksup.store import RegionStore
 
 AUTO = "auto"
@@ -93,7 +94,7 @@ def command(
             stderr().print(f"note: {note}", markup=False, highlight=False)
         written = write_index(index, loaded)
     out = stdout()
-    following = f"next: weaksup search {shlex.quote(_example(written))}"
+    following = f"next: weaksup search {shlex.quote(_example(written, loaded.vocabulary))}"
     if run is not None:
         following += f" --run {shlex.quote(run)}"
     for line in (
@@ -106,10 +107,18 @@ def command(
         out.print(line, markup=False, highlight=False)
 
 
-def _example(index: Index) -> str:
-    """A sentence of which the run knows the words: a caption that it was trained on."""
-    known = index.known[0].caption if index.known else "a dog runs through the snow"
-    return " ".join(known.split())
+def _example(index: Index, vocabulary: Vocabulary) -> str:
+    """A sentence to search for: a caption that the run was trained on, if the index has some.
+
+    It is the first of which the run knows every word and that looks like no option; else the first.
+    """
+    from trainer.text import UNKNOWN
+
+    captions = [" ".join(known.caption.split()) for known in index.known]
+    for caption in captions:
+        if UNKNOWN not in vocabulary.encode(caption) and not caption.startswith("-"):
+            return caption
+    return captions[0] if captions else "a dog runs through the snow"
 
 
 def _make(run: Run, store: RegionStore, *, kind: str, add: bool) -> Index:
