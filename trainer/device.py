@@ -71,13 +71,14 @@ def _check_place(device: str) -> None:
     """Refuse what accelerate would make up for by sharing GPUs, of which NCCL knows nothing."""
     if device not in ("auto", "cuda"):
         raise UsageError(
-            f"device {device} cannot be that of several processes", "use --set device=auto or cpu"
+            f"device {device} cannot be that of several processes",
+            "use the setting device=auto or cpu",
         )
     place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= count:
         raise UsageError(
             f"there are more processes on this machine than GPUs ({count})",
-            "start one process a GPU (torchrun --nproc-per-node), or use --set device=cpu",
+            "start one process a GPU (torchrun --nproc-per-node), or use the setting device=cpu",
         )
 
 
