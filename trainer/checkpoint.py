@@ -11,7 +11,7 @@ import json
 import os
 import random
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from trainer.config import flat_settings
 from weaksup.errors import DataError, UsageError
+from weaksup.wording import first_few
 
 WEIGHTS, STATE = "model.safetensors", "last.pt"
 NOT_WRITTEN = (
@@ -33,7 +34,6 @@ NOT_WRITTEN = (
 )
 PARTS = {"modules", "position", "fingerprint", "random"}
 SETTINGS = "settings"  # of a fingerprint: JSON, which tells what differs
-NAMED = 3  # tensors of a kind, and settings, that a message names
 
 
 @dataclass
@@ -63,11 +63,14 @@ def save_weights(path: Path, model: nn.Module) -> None:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     with _written(path) as temporary:
-        # safetensors makes its files for their owner alone; others may be meant to read a run.
+        # safetensors makes its files for their owner alone; others may be meant to read a run. So
+        # is what a kill has left of one.
+        temporary.unlink(missing_ok=True)
         temporary.touch()
         permissions = stat.S_IMODE(temporary.stat().st_mode)
         save_file(tensors, temporary)
-        temporary.chmod(permissions)
+        with suppress(PermissionError):  # as on file systems that have no permissions
+            temporary.chmod(permissions)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -103,13 +106,7 @@ def _differences(stored: dict[str, Tensor], expected: dict[str, Tensor]) -> list
             if stored[name].shape != expected[name].shape
         ),
     }
-    return [f"{what}: {_named(names)}" for what, names in kinds.items() if names]
-
-
-def _named(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return [f"{what}: {first_few(names)}" for what, names in kinds.items() if names]
 
 
 def save_state(
@@ -179,7 +176,7 @@ def load_state(
             of the first, which is on the first GPU of its machine.
 
     Raises:
-        DataError: if the file is damaged, or of another version.
+        DataError: if the file is damaged, gone, or of another version.
         UsageError: if the run was made from other data or settings.
     """
     state = _read_state(path, device)
@@ -206,9 +203,11 @@ def read_fingerprint(path: Path) -> dict[str, str]:
     """What the interrupted run behind a state file was made from.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is damaged, or gone.
     """
-    fingerprint: dict[str, str] = _read_state(path, torch.device("cpu"))["fingerprint"]
+    # Mapped: of a large model and its optimizer next to nothing is read.
+    state = _read_state(path, torch.device("cpu"), mapped=True)
+    fingerprint: dict[str, str] = state["fingerprint"]
     return fingerprint
 
 
@@ -216,7 +215,7 @@ def check_fingerprint(path: Path, fingerprint: dict[str, str]) -> None:
     """Refuse to resume with anything but what the run was made from.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is damaged, or gone.
         UsageError: if the run was made from other data or settings.
     """
     _compare(path, read_fingerprint(path), fingerprint)
@@ -245,19 +244,28 @@ def _told_settings(before: str, now: str) -> str:
     except (ValueError, AttributeError):
         return ""
     told = [
-        f"{name} {json.dumps(old.get(name))}, now {json.dumps(new.get(name))}"
+        f"{name} {_told_value(old.get(name))}, now {_told_value(new.get(name))}"
         for name in {**new, **old}
         if old.get(name) != new.get(name)
     ]
-    more = len(told) - NAMED
-    return "; ".join([*told[:NAMED], *([f"and {more} more"] if more > 0 else [])])
+    return first_few(told, separator="; ")
 
 
-def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+def _told_value(value: object) -> str:
+    """A setting in words: one that only the other version has is none, as one without a value."""
+    return "none" if value is None else json.dumps(value)
+
+
+def _read_state(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:
     try:
         # accelerate numbers processors as well, which torch cannot load to.
         place = device if device.type == "cuda" else "cpu"
-        state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True, mmap=mapped)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is gone: another process has ended this run, or deleted it",
+            "run the same command again",
+        ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
         raise DataError(
             f"{path} cannot be read: {error}", "delete the run's folder and train it again"

@@ -27,7 +27,7 @@ def make_accelerator(*, device: str, precision: str, world: World = ALONE) -> Ac
     check_device(device=device, precision=precision)
     on_cpu = _is_cpu(device)
     if not on_cpu and device != "auto":
-        torch.cuda.set_device(torch.device(device))
+        _choose_gpu(torch.device(device))
     if not on_cpu and not world.alone:
         _check_place(device)
     if precision == "auto":
@@ -57,6 +57,12 @@ def check_device(*, device: str, precision: str) -> None:
         )
 
 
+def _choose_gpu(device: torch.device) -> None:
+    """Make a numbered GPU the process's own; ``cuda`` is the one that is that already."""
+    if device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def _is_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
 
@@ -65,13 +71,14 @@ def _check_place(device: str) -> None:
     """Refuse what accelerate would make up for by sharing GPUs, of which NCCL knows nothing."""
     if device not in ("auto", "cuda"):
         raise UsageError(
-            f"device {device} cannot be that of several processes", "use --set device=auto or cpu"
+            f"device {device} cannot be that of several processes",
+            "use the setting device=auto or cpu",
         )
     place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= count:
         raise UsageError(
             f"there are more processes on this machine than GPUs ({count})",
-            "start one process a GPU (torchrun --nproc-per-node), or use --set device=cpu",
+            "start one process a GPU (torchrun --nproc-per-node), or use the setting device=cpu",
         )
 
 

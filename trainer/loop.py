@@ -22,7 +22,7 @@ from weaksup.errors import UserError
 
 
 class DivergedError(UserError):
-    """A loss is not finite: the settings, not the data, are to change."""
+    """A loss is not finite, by the settings or by features of a damaged store."""
 
     exit_code = 2
 
@@ -163,7 +163,8 @@ def _check(losses: Losses, epoch: int, step: int) -> None:
     terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.terms.items())
     raise DivergedError(
         f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: {terms}",
-        "give the setting lr a lower value or loss.temperature a higher one, and train again",
+        "give the setting lr a lower value or loss.temperature a higher one, and train again; a "
+        "damaged region store gives this, too",
     )
 
 

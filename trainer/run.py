@@ -32,14 +32,13 @@ from trainer.ranking import copies
 from trainer.search import CaptionHit, Hit
 from trainer.text import TokenBatch, Vocabulary, pad
 from weaksup.errors import DataError, UsageError
-from weaksup.store import RegionStore, open_store
+from weaksup.store import RegionStore, is_imported, open_store
 from weaksup.types import Float32, Int64, Provenance
+from weaksup.wording import first_few
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.json"
 FORMAT, VERSION = "weaksup.run", 1
 IMAGE_CHUNK, TEXT_CHUNK = 256, 512
-NAMED = 3  # settings of a detector that a message names
-IMPORTED = "imported:"  # begins what a store names as its detector where others made the features
 
 
 @dataclass(frozen=True)
@@ -403,26 +402,40 @@ class Run(Towers):
 def check_provenance(expected: Provenance, store: RegionStore, what: str) -> None:
     """Raise DataError when a store's features differ in origin from ``expected``."""
     found = store.provenance
-    different = [
+    text = _told_origin(expected, found)
+    if text:
+        raise DataError(
+            f"the regions in {store.path} differ from those of {what} in {text}",
+            _origin_hint(expected, found),
+        )
+
+
+def _told_origin(expected: Provenance, found: Provenance) -> str:
+    """In what the making of features differs; empty if in nothing."""
+    if expected.detector != found.detector:  # whose settings are of another kind
+        return f"detector: {found.detector}, not {expected.detector}"
+    weights = ["weights"] if expected.weights_sha256 != found.weights_sha256 else []
+    settings = [
         name
         for name in sorted({*expected.settings, *found.settings})
         if expected.settings.get(name) != found.settings.get(name)
     ]
-    if expected.weights_sha256 != found.weights_sha256:
-        different.insert(0, "weights")
-    more = len(different) - NAMED
-    text = ", ".join(different[:NAMED]) + (f" and {more} more" if more > 0 else "")
-    if expected.detector != found.detector:  # its settings are then of another kind
-        text = f"detector: {found.detector}, not {expected.detector}"
-    elif not different:
-        return
-    hint = "extract them with the same detector and settings"
-    if found.detector.startswith(IMPORTED):
-        hint = (
+    return first_few([*weights, *settings])
+
+
+def _origin_hint(expected: Provenance, found: Provenance) -> str:
+    """What can be done: features that others made are not made again by extracting."""
+    if is_imported(found):
+        return (
             "they were imported, and only a run that was trained on them reads such features: name "
             "that run, or regions like those that this one was trained on"
         )
-    raise DataError(f"the regions in {store.path} differ from those of {what} in {text}", hint)
+    if is_imported(expected):
+        return (
+            "the run was trained on imported features, and reads no others: name the store of "
+            "those, or a run that was trained on regions like these"
+        )
+    return "extract them with the same detector and settings"
 
 
 def load_run(folder: str | Path, *, device: str = "cpu") -> Run:

@@ -238,7 +238,7 @@ def _begin(
         raise UsageError(
             f"{world.size} processes cannot share batches of {fewest} gold pairs or "
             "un-annotated images",
-            "start fewer processes, or raise batch_size with --set",
+            "start fewer processes, or give the setting batch_size a higher value",
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_vocabulary(folder, data.vocabulary)

@@ -1,4 +1,4 @@
-"""Numbers in messages: with the noun that goes with them, and rounded as they are shown."""
+"""Numbers and lists in messages: with their nouns, rounded as they are shown, and cut short."""
 
 from __future__ import annotations
 
@@ -15,6 +15,20 @@ def counted(number: int, one: str, many: str | None = None) -> str:
         many: of all other numbers; ``one`` and an s by default.
     """
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def first_few(phrases: Sequence[str], *, separator: str = ", ", most: int = 3) -> str:
+    """The first phrases, and how many more there are: ``a, b, c and 2 more``.
+
+    Args:
+        phrases: any number.
+        separator: between two of them; ``"; "`` where they hold commas.
+        most: that are told.
+    """
+    told, more = separator.join(phrases[:most]), len(phrases) - most
+    if more <= 0:
+        return told
+    return f"{told}{separator.strip(' ,')} and {more:,} more"
 
 
 def decimals(value: float, digits: int) -> str:

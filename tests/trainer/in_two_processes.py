@@ -318,4 +318,5 @@ def test_batches_that_cannot_be_shared_are_refused(processes, world, tiny, commo
     with pytest.raises(UsageError if processes.first else SystemExit) as end:
         alone.train(config, common / "run", processes=processes)
     assert (end.value.exit_code if processes.first else end.value.code) == 2
+    assert not processes.first or "give the setting batch_size a higher value" in end.value.hint
     assert not Path(common / "run").exists()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import resource
 import stat
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +62,7 @@ def test_weights_are_whole_and_only_the_file_is_left(tmp_path):
 
 @pytest.mark.parametrize("mask", [0o022, 0o027])
 def test_files_are_for_whom_the_umask_says(tmp_path, mask):
+    (tmp_path / "model.safetensors.tmp").touch(mode=0o600)  # as a kill leaves it
     before = os.umask(mask)
     try:
         save_weights(tmp_path / "model.safetensors", nn.Linear(3, 2))
@@ -69,6 +73,17 @@ def test_files_are_for_whom_the_umask_says(tmp_path, mask):
         os.umask(before)
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
+
+
+def test_a_file_system_without_permissions_takes_weights_all_the_same(tmp_path, monkeypatch):
+    """Such as CIFS and vfat, which cannot be mounted here."""
+
+    def refuse(path, mode):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    save_weights(tmp_path / "model.safetensors", nn.Linear(3, 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_a_full_disk_leaves_what_was_there(state, tmp_path):
@@ -140,6 +155,26 @@ def test_the_state_comes_back_with_the_random_numbers(state):
     assert [path.name for path in state.parent.iterdir()] == [state.name]
 
 
+def test_a_state_that_another_process_has_removed_is_not_damaged(tmp_path):
+    for read in (read_fingerprint, lambda path: check_fingerprint(path, FINGERPRINT)):
+        with pytest.raises(DataError, match=r"last\.pt is gone: .*\n.*run the same command again"):
+            read(tmp_path / "last.pt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what is read as Linux does")
+def test_a_fingerprint_is_read_without_the_weights(tmp_path):
+    def read_bytes():
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    path = tmp_path / "last.pt"
+    save_state(
+        path, modules={"model": nn.Linear(1000, 1000)}, position=Position(), fingerprint=FINGERPRINT
+    )
+    before = read_bytes()
+    assert read_fingerprint(path) == FINGERPRINT
+    assert read_bytes() - before < path.stat().st_size / 10
+
+
 def test_another_fingerprint_is_refused_by_name(state):
     assert read_fingerprint(state) == FINGERPRINT
     check_fingerprint(state, FINGERPRINT)
@@ -161,7 +196,7 @@ def test_settings_that_differ_are_told_with_both_values(tmp_path):
         check_fingerprint(path, made_from(epochs=30, loss={"margin": 0.2, "w_adv": 0}, seed=0))
     assert caught.value.message == (
         f"the interrupted run in {tmp_path} was made with other settings "
-        "(epochs 3, now 30; loss.w_adv 0.1, now 0; lr 0.001, now null)"
+        "(epochs 3, now 30; loss.w_adv 0.1, now 0; lr 0.001, now none)"
     )
     with pytest.raises(UsageError, match=r"seed 0, now 1; and 1 more\)"):
         check_fingerprint(path, made_from(epochs=3, loss={"margin": 0.3}, lr=2, seed=1))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainer.device import check_device, make_accelerator
+from trainer.distributed import World
 from weaksup.errors import UsageError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -33,6 +34,43 @@ def test_what_is_refused_can_be_told_beforehand():
     with pytest.raises(UsageError, match="cuda:99"):
         check_device(device="cuda:99", precision="auto")
     check_device(device="cpu", precision="bf16")
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The numbers of the GPUs that are chosen. There is none here: torch is made to report two."""
+    found = []
+
+    def set_device(device):
+        if device.index is None:  # as torch does
+            raise ValueError("Expected a torch.device with a specified index")
+        found.append(device.index)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    return found
+
+
+@no_gpu
+@pytest.mark.parametrize(("device", "numbers"), [("cuda", []), ("cuda:1", [1]), ("auto", [])])
+def test_a_gpu_is_chosen_by_its_number_alone(chosen, device, numbers):
+    make_accelerator(device=device, precision="fp32")
+    assert chosen == numbers
+
+
+@no_gpu
+@pytest.mark.parametrize(
+    ("device", "place", "hint"),
+    [
+        ("cuda:1", "0", "use the setting device=auto or cpu"),
+        ("cuda", "2", "start one process a GPU .*, or use the setting device=cpu"),
+    ],
+)
+def test_what_is_no_gpu_of_one_process_alone_is_refused(chosen, monkeypatch, device, place, hint):
+    monkeypatch.setenv("LOCAL_RANK", place)
+    with pytest.raises(UsageError, match=f"processes.*\n.*{hint}"):
+        make_accelerator(device=device, precision="fp32", world=World(0, 3))
 
 
 @pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99", pytest.param("cuda", marks=no_gpu)])

@@ -195,6 +195,7 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_takes_no_step(loop, value
         next(steps)
     assert error.value.exit_code == 2
     assert "lr" in error.value.hint
+    assert "a damaged region store gives this, too" in error.value.hint
     assert objective.factor.item() == before
 
 

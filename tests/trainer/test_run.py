@@ -74,19 +74,27 @@ def test_towers_read_as_many_regions_as_they_are_told(world, run):
 def test_only_features_of_the_same_origin_are_taken(world, run):
     loaded = load_run(run)
     loaded.check_store(world.store())
-    for changed, named in (
-        ({"detector": "other"}, "detector"),
-        ({"weights_sha256": "1" * 64}, "weights"),
-        ({"settings": {"feature_model": "x"}}, "feature_model"),
-        ({"settings": dict.fromkeys("edcba", 1)}, "a, b, c and 2 more"),
-        ({"settings": dict.fromkeys("edcba", 1), "detector": "x"}, "detector: [a-z]+, not [a-z]+"),
+    again, imported = "extract them with the same detector", "was trained on imported features"
+    for changed, named, hint in (
+        ({"detector": "other"}, "detector", again),
+        ({"weights_sha256": "1" * 64}, "weights", again),
+        ({"settings": {"feature_model": "x"}}, "feature_model", again),
+        ({"settings": dict.fromkeys("edcba", 1)}, "a, b, c and 2 more", again),
+        (
+            {"settings": dict.fromkeys("edcba", 1), "detector": "x"},
+            "detector: [a-z]+, not [a-z]+",
+            again,
+        ),
+        ({"detector": "imported:npz"}, "detector: test, not imported:npz", imported),
+        ({"detector": "importedly"}, "detector", again),
     ):
         loaded.description = replace(
             loaded.description,
             provenance=replace(Provenance("test", "0" * 64, {}), **changed),
         )
-        with pytest.raises(DataError, match=named):
+        with pytest.raises(DataError, match=named) as caught:
             loaded.check_store(world.store())
+        assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "model.safetensors"])

@@ -1,11 +1,11 @@
-"""Numbers in messages."""
+"""Numbers and lists in messages."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from weaksup.wording import counted, decimals, rounded_together
+from weaksup.wording import counted, decimals, first_few, rounded_together
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,21 @@ from weaksup.wording import counted, decimals, rounded_together
 )
 def test_the_noun_goes_with_its_number(arguments, text):
     assert counted(*arguments) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "text"),
+    [
+        (0, {}, ""),
+        (1, {}, "0"),
+        (3, {}, "0, 1, 2"),
+        (4, {}, "0, 1, 2 and 1 more"),
+        (1003, {"separator": "; "}, "0; 1; 2; and 1,000 more"),
+        (3, {"most": 1}, "0 and 2 more"),
+    ],
+)
+def test_a_long_list_is_cut_short(number, options, text):
+    assert first_few([str(each) for each in range(number)], **options) == text
 
 
 @pytest.mark.parametrize(

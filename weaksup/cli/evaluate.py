@@ -21,7 +21,8 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
-from weaksup.cli.runs import check_writable, recorded_file, run_folder
+from weaksup.cli.places import check_place
+from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
 from weaksup.wording import counted
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from trainer.run import Run
 
 COCO_5K = 5000
-CHOSEN_ON_VAL = (
-    "the best epoch was chosen on these very images: that flatters models that have epochs"
-)
+CHOSEN_ON_VAL = "the best epoch was chosen on these very images, which flatters the figures"
 
 
 @click.command("evaluate")
@@ -111,7 +110,7 @@ def command(
     loaded = load_run(run_folder(workspace, run))
     # A run that may only be read, such as a colleague's, can be evaluated, too.
     if json_file is None:
-        check_writable(loaded.folder, "mend the permissions, or name a file with --json")
+        check_place(loaded.folder, hint="mend the permissions, or name a file with --json")
     captions_file = captions or recorded_file(
         loaded.captions, loaded.folder.name, option="--captions"
     )
@@ -121,8 +120,11 @@ def command(
     loaded.check_store(store)
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
-    replaced = [CHOSEN_ON_VAL] if chosen.name != split and not other else []
-    for note in (*corpus.notes, *chosen.notes, *replaced):
+    notes = [*corpus.notes, *chosen.notes]
+    # Who asks for val knows; other data had no part in training.
+    if chosen.name != split and not other and loaded.model.has_epochs:
+        notes.append(CHOSEN_ON_VAL)
+    for note in notes:
         notices.print(f"note: {note}", markup=False)
     if other or chosen.name == TRAIN:
         # Otherwise training has refused every image of the split.

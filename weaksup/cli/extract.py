@@ -34,7 +34,7 @@ from weaksup.detectors.build import (
 )
 from weaksup.errors import DataError, UsageError
 from weaksup.files import write_atomically
-from weaksup.wording import counted
+from weaksup.wording import counted, first_few
 from weaksup.workspace import Workspace, concepts_file
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ def _check_detector(path: Path, name: str) -> None:
     Raises:
         UsageError: if the store's regions are of another kind.
     """
-    from weaksup.store import open_store
+    from weaksup.store import IMPORTED, open_store
 
     if not path.exists():
         return
@@ -356,7 +356,7 @@ def _check_detector(path: Path, name: str) -> None:
         return
     kind, held_kind = resolve_auto() if name == AUTO else name, held.partition(":")[0]
     # A detector of one's own may call itself as it likes.
-    if held_kind != kind and held_kind in (*detector_names(), "imported"):
+    if held_kind != kind and held_kind in (*detector_names(), IMPORTED):
         raise UsageError(
             f"{path} holds regions of the detector {held}, not of {kind}",
             "name another file with --out, or replace it with --overwrite",
@@ -429,9 +429,7 @@ def _warn_of_unmatched(vocabulary: Vocabulary) -> None:
     unmatched = vocabulary.unmatched
     if not unmatched:
         return
-    named = ", ".join(unmatched[:NAMED_UNMATCHED])
-    if len(unmatched) > NAMED_UNMATCHED:
-        named += f" and {len(unmatched) - NAMED_UNMATCHED:,} more"
+    named = first_few(unmatched, most=NAMED_UNMATCHED)
     lines = [
         f"warning: {len(unmatched):,} of {counted(len(vocabulary.concepts), 'concept')} of the "
         f"list: no label of the detector, only captions can name them: {named}"

@@ -18,8 +18,9 @@ from weaksup.cli.options import (
     stdout,
     workspace_option,
 )
+from weaksup.cli.places import check_place
 from weaksup.cli.process import alone_in, terminated_is_interrupted
-from weaksup.cli.runs import check_writable, recorded_file, run_folder
+from weaksup.cli.runs import recorded_file, run_folder
 from weaksup.errors import UsageError
 from weaksup.workspace import Workspace
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trainer.approximate import Kind
     from trainer.index import Index
     from trainer.run import Run
+    from trainer.text import Vocabulary
     from weaksup.store import RegionStore
 
 AUTO = "auto"
@@ -77,8 +79,10 @@ def command(
         raise UsageError("--add needs the store of the new images", "name it with --regions FILE")
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
-    check_writable(
-        loaded.folder, "mend the permissions, or copy that folder and name the copy with --run"
+    # Such as a colleague's: before the work.
+    check_place(
+        loaded.folder,
+        hint="mend the permissions, or copy that folder and name the copy with --run",
     )
     store = open_store(
         regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
@@ -90,7 +94,7 @@ def command(
             stderr().print(f"note: {note}", markup=False, highlight=False)
         written = write_index(index, loaded)
     out = stdout()
-    following = f"next: weaksup search {shlex.quote(_example(written))}"
+    following = f"next: weaksup search {shlex.quote(_example(written, loaded.vocabulary))}"
     if run is not None:
         following += f" --run {shlex.quote(run)}"
     for line in (
@@ -103,10 +107,18 @@ def command(
         out.print(line, markup=False, highlight=False)
 
 
-def _example(index: Index) -> str:
-    """A sentence of which the run knows the words: a caption that it was trained on."""
-    known = index.known[0].caption if index.known else "a dog runs through the snow"
-    return " ".join(known.split())
+def _example(index: Index, vocabulary: Vocabulary) -> str:
+    """A sentence to search for: a caption that the run was trained on, if the index has some.
+
+    It is the first of which the run knows every word and that looks like no option; else the first.
+    """
+    from trainer.text import UNKNOWN
+
+    captions = [" ".join(known.caption.split()) for known in index.known]
+    for caption in captions:
+        if UNKNOWN not in vocabulary.encode(caption) and not caption.startswith("-"):
+            return caption
+    return captions[0] if captions else "a dog runs through the snow"
 
 
 def _make(run: Run, store: RegionStore, *, kind: str, add: bool) -> Index:

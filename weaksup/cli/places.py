@@ -37,26 +37,28 @@ class Place(click.Path):
         return path
 
 
-def check_place(path: Path, *, option: str, special: bool = False) -> None:
+def check_place(path: Path, *, option: str = "", hint: str = "", special: bool = False) -> None:
     """Refuse a place that cannot be written, of an option or where a command writes by default.
 
     Args:
         path: of a file or a folder, which may exist; the folders that it lies in may not yet.
         option: that names another one.
+        hint: what the user can do, where that is not to name another with ``option``.
         special: whether it may be a device, a pipe or /dev/stdout.
 
     Raises:
         UsageError: if it cannot be written.
     """
+    hint = hint or f"name another with {option}"
     if is_special(path) and not path.is_dir():
         if special:
             return
         # What is written here replaces what was there: /dev/null, too.
-        raise UsageError(f"{path} is no file that could be replaced", f"name another with {option}")
+        raise UsageError(f"{path} is no file that could be replaced", hint)
     # Of a link, what it leads to is written.
     reason = why_not_writable(Path(os.path.realpath(path)))
     if reason:
-        raise UsageError(f"{path} cannot be written: {reason}", f"name another with {option}")
+        raise UsageError(f"{path} cannot be written: {reason}", hint)
 
 
 def is_special(path: Path) -> bool:

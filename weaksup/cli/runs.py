@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from weaksup.errors import DataError, UsageError, did_you_mean
-from weaksup.files import why_not_writable
 from weaksup.workspace import Workspace, require_trained
 
 
@@ -27,21 +26,6 @@ def run_folder(workspace: Workspace, given: str | None) -> Path:
         f"--run {given}: there is no such folder" + (f"; {nearest}" if nearest else ""),
         f"runs in {workspace.runs}: {', '.join(names) or 'none'}",
     )
-
-
-def check_writable(folder: Path, hint: str) -> None:
-    """Refuse a run's folder that may only be read, such as a colleague's, before the work.
-
-    Args:
-        folder: of a run that is there.
-        hint: what the user can do.
-
-    Raises:
-        UsageError: if nothing can be written in it.
-    """
-    reason = why_not_writable(folder)
-    if reason:
-        raise UsageError(f"{folder} cannot be written: {reason}", hint)
 
 
 def recorded_file(path: Path, run: str, *, option: str) -> Path:

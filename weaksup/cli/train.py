@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -143,17 +142,14 @@ def _train(
     Returns:
         What training came to, and the run's folder.
     """
-    from trainer.checkpoint import STATE, check_fingerprint
     from trainer.evidence import sources
     from trainer.run import RunDescription
     from trainer.train import run_fingerprint, train
     from weaksup.corpora import match_ids, read_annotations, read_corpus
     from weaksup.store import open_store
 
-    world.on_first(lambda: check_runs_place(workspace, name=name, model=settings.model))
-    interrupted = functools.partial(interrupted_folder, workspace, name=name, model=settings.model)
-    if resume:
-        world.on_first(interrupted)  # before anything else is said
+    # Before anything else is said.
+    world.on_first(lambda: check_runs_place(workspace, name=name, settings=settings, resume=resume))
     regions = regions or workspace.require(workspace.regions, command="extract --images DIR")
     annotations = annotations or workspace.require(
         workspace.annotations, command="subsample --ratio 0.2"
@@ -181,14 +177,14 @@ def _train(
 
     def choose() -> tuple[Path, bool]:
         if resume:
-            found = interrupted()
-            check_fingerprint(found / STATE, fingerprint)
-            return found, True
+            return interrupted_folder(workspace, name=name, model=settings.model), True
         return choose_folder(workspace, name=name, description=description, fingerprint=fingerprint)
 
     with ExitStack() as stack:
         # The folder is locked by one process, and written by it alone.
-        folder, resumes = world.on_first(lambda: claim_folder(choose, stack))
+        folder, resumes = world.on_first(
+            lambda: claim_folder(choose, stack, fingerprint=fingerprint)
+        )
         if resumes:
             notices.print(f"resuming {folder}", markup=False)
         stack.enter_context(_disk_errors_named(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,27 +15,38 @@ from weaksup.errors import DataError, UsageError
 from weaksup.workspace import Workspace
 
 if TYPE_CHECKING:
+    from trainer.config import TrainConfig
     from trainer.run import RunDescription
 
 
-def claim_folder(choose: Callable[[], tuple[Path, bool]], stack: ExitStack) -> tuple[Path, bool]:
+def claim_folder(
+    choose: Callable[[], tuple[Path, bool]], stack: ExitStack, *, fingerprint: dict[str, str]
+) -> tuple[Path, bool]:
     """Choose the run's folder, and keep others out of it until ``stack`` is closed.
 
     Args:
         choose: gives the folder, and whether a run in it is to be resumed.
         stack: holds the folder's lock.
+        fingerprint: what the run is made from (``trainer.train.run_fingerprint``).
 
     Raises:
-        UsageError: if another process is in it, or has been since it was chosen.
-        DataError: if the folder cannot be written.
+        UsageError: if another process is in it, or has been since it was chosen; if the folder
+            cannot be written; if the run in it was made from other data or settings.
+        DataError: if the state of the run in it is damaged.
     """
+    from trainer.checkpoint import STATE, check_fingerprint
+
     folder, resumes = choose()
+    _check_folder(folder)
     stack.enter_context(alone_in(folder, doing="training"))
     if choose() != (folder, resumes):
         # Found before it was ours: overwriting what has come since would be a loss.
         raise UsageError(
             f"another process has just been training {folder}", "run the same command again"
         )
+    if resumes:
+        # Not before: until it is ours, another process may be training it, or end.
+        check_fingerprint(folder / STATE, fingerprint)
     return folder, resumes
 
 
@@ -47,9 +59,9 @@ def choose_folder(
 ) -> tuple[Path, bool]:
     """The run's folder, and whether a run in it is to be resumed.
 
-    A named run is resumed if it was interrupted and made from the same things, or begun anew if it
-    was stopped before its first checkpoint; without a name, the first of ``a3vse``, ``a3vse-2``,
-    ... that is free or can be gone on with is taken.
+    A named run is resumed if it was interrupted, which :func:`claim_folder` refuses where it was
+    made from other things, or begun anew if it was stopped before its first checkpoint; without a
+    name, the first of ``a3vse``, ``a3vse-2``, ... that is free or can be gone on with is taken.
 
     Args:
         workspace: whose runs they are.
@@ -59,8 +71,9 @@ def choose_folder(
 
     Raises:
         UsageError: if a named run is another one, or finished; for a name that is none of a folder.
+        DataError: if a run's files are damaged, or another process ends a run meanwhile.
     """
-    from trainer.checkpoint import STATE, WEIGHTS, check_fingerprint, read_fingerprint
+    from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
     from trainer.run import RunDescription
 
     for folder in _candidates(workspace, name, description.config.model):
@@ -70,12 +83,10 @@ def choose_folder(
             break
         if not (unfinished or trained) and RunDescription.read(folder) == description:
             break
-        if unfinished and read_fingerprint(folder / STATE) == fingerprint:
+        if unfinished and (name is not None or read_fingerprint(folder / STATE) == fingerprint):
             return folder, True
         if name is not None:
-            if unfinished:
-                check_fingerprint(folder / STATE, fingerprint)  # tells what differs
-            state = "finished" if trained and not unfinished else "made from other data or settings"
+            state = "finished" if trained else "made from other data or settings"
             raise UsageError(
                 f"there is a run in {folder} already, {state}",
                 "choose another --name, or delete that folder",
@@ -83,15 +94,57 @@ def choose_folder(
     return folder, False
 
 
-def check_runs_place(workspace: Workspace, *, name: str | None, model: str) -> None:
+def check_runs_place(
+    workspace: Workspace, *, name: str | None, settings: TrainConfig, resume: bool
+) -> None:
     """Refuse a place for the run that cannot be written, before anything is read.
+
+    It is the one that :func:`choose_folder` gives, as far as the settings alone tell.
+
+    Args:
+        workspace: whose runs they are.
+        name: of the run; None to take the model's.
+        settings: of the run that is wanted.
+        resume: whether ``--resume`` asks for the interrupted run.
 
     Raises:
         UsageError: if it cannot be written; for a name that is none of a folder.
+        DataError: if there is no run to resume.
     """
-    folders = _candidates(workspace, name, model)
-    place = next(each for each in folders if name is not None or not each.exists())
-    check_place(place, option="--workspace")
+    if resume:
+        _check_folder(interrupted_folder(workspace, name=name, model=settings.model))
+        return
+    for folder in _candidates(workspace, name, settings.model):
+        if name is not None or _is_open_to(folder, settings):
+            _check_folder(folder)
+            return
+
+
+def _is_open_to(folder: Path, settings: TrainConfig) -> bool:
+    """Whether a folder has no run, or one of these settings that has not ended."""
+    from trainer.checkpoint import STATE, WEIGHTS
+    from trainer.run import RunDescription
+
+    if not (folder / "config.json").exists():
+        return True
+    if (folder / WEIGHTS).exists() and not (folder / STATE).exists():
+        return False
+    try:
+        return RunDescription.read(folder).config == settings
+    except DataError:  # whether that matters is told when the folder is chosen
+        return False
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a run's folder that cannot be written.
+
+    Raises:
+        UsageError: if it cannot be written, or is no folder.
+    """
+    hint = "mend the permissions, or name another with --name or --workspace"
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} cannot be written: it is no folder", hint)
+    check_place(folder, hint=hint)
 
 
 def interrupted_folder(workspace: Workspace, *, name: str | None, model: str) -> Path:

@@ -11,6 +11,7 @@ from weaksup.engines.crew import Crew, Died, Event, Failed, Finished, Ready, Ste
 from weaksup.errors import DataError, MissingDependencyError, UsageError
 from weaksup.extract import Extraction, ExtractionReport, Opened, Progress, Shard
 from weaksup.store import StoreBusyError, StorePlan
+from weaksup.wording import first_few
 
 # Workers that die one after the other, on one group of images or before their models are built.
 ATTEMPTS = 3
@@ -168,7 +169,8 @@ class Dealer:
         elif traits != self._traits:
             differences = _as_plan(self._traits).differences(_as_plan(traits))
             raise UsageError(
-                f"the workers do not agree in what to write: {'; '.join(differences)}",
+                "the workers do not agree in what to write: "
+                + first_few(differences, separator="; "),
                 "name one --device and one --precision, and give all machines the same weights "
                 "and the same version of weaksup",
             )

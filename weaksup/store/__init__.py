@@ -4,12 +4,21 @@ from weaksup.store.journal import StoreBusyError
 from weaksup.store.pooled import not_finite, pool_features
 from weaksup.store.readable import readable_ids
 from weaksup.store.reader import RegionBatch, RegionStore, open_store
-from weaksup.store.schema import FORMAT, VERSION, StorePlan, shard_path, shard_ranges
+from weaksup.store.schema import (
+    FORMAT,
+    IMPORTED,
+    VERSION,
+    StorePlan,
+    is_imported,
+    shard_path,
+    shard_ranges,
+)
 from weaksup.store.shards import Overwriting, check_shards, finish_shards, is_begun
 from weaksup.store.writer import RegionWriter, StoreItem, write_store
 
 __all__ = [
     "FORMAT",
+    "IMPORTED",
     "VERSION",
     "Overwriting",
     "RegionBatch",
@@ -21,6 +30,7 @@ __all__ = [
     "check_shards",
     "finish_shards",
     "is_begun",
+    "is_imported",
     "not_finite",
     "open_store",
     "pool_features",

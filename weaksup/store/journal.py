@@ -29,6 +29,7 @@ import numpy.typing as npt
 from weaksup.errors import UsageError
 from weaksup.files import write_atomically
 from weaksup.store.schema import RegionArray, StorePlan
+from weaksup.wording import first_few
 
 if sys.platform != "win32":
     import fcntl
@@ -136,7 +137,7 @@ class Journal:
             if differences and not overwrite:
                 raise UsageError(
                     f"{folder} holds an unfinished store that was begun otherwise: "
-                    + "; ".join(differences),
+                    + first_few(differences, separator="; "),
                     "give the same options as then to go on, or --overwrite to start afresh",
                 )
             if found is None or differences or (overwrite and not found["overwrite"]):

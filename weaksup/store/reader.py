@@ -22,6 +22,7 @@ from weaksup.errors import DataError
 from weaksup.store import schema
 from weaksup.store.storefile import StoreFile, read_file
 from weaksup.types import STATUS_UNREADABLE, Float32, Int32, Provenance, Regions, UInt8
+from weaksup.wording import first_few
 
 # Where a store does not say what extract took for a guess.
 SCORE_THRESHOLD = 0.2
@@ -329,7 +330,7 @@ def open_store(path: str | Path) -> RegionStore:
         if differences:
             raise DataError(
                 f"{file.path} was not made together with {files[0].path.name}: "
-                + "; ".join(differences),
+                + first_few(differences, separator="; "),
                 "keep only the shards of one extraction in a folder",
             )
     store = RegionStore(path, files)

@@ -38,6 +38,9 @@ SIZE_DTYPE = np.dtype("<i4")
 STATUS_DTYPE = np.dtype("u1")
 OFFSET_DTYPE = np.dtype("<i8")
 
+# Begins what a store names as its detector where others made the features.
+IMPORTED = "imported"
+
 # For each name of a vocabulary, the words by which a caption may call it.
 Words = tuple[tuple[str, ...], ...]
 
@@ -185,6 +188,11 @@ class StorePlan:
             if before != after:
                 found.append(f"{name}: {_sequence_difference(before, after)}")
         return found
+
+
+def is_imported(provenance: Provenance) -> bool:
+    """Whether others made a store's features: no detector of ours makes them again."""
+    return provenance.detector.partition(":")[0] == IMPORTED
 
 
 def canonical_json(settings: Mapping[str, Any]) -> str:

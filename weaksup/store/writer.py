@@ -24,6 +24,7 @@ from weaksup.store.journal import Journal, remove_journal
 from weaksup.store.reader import open_store
 from weaksup.store.schema import RegionArray, StorePlan
 from weaksup.types import STATUS_NO_REGION, STATUS_OK, STATUS_UNREADABLE, Provenance, Regions
+from weaksup.wording import first_few
 
 # The least number that rounds to an infinity in float16.
 _FLOAT16_END = 65520.0
@@ -339,7 +340,8 @@ def _require_same(path: Path, plan: StorePlan) -> list[tuple[str, str]]:
         plan = replace(plan, object_words=found.object_words, class_words=found.class_words)
     differences = store.plan.differences(plan)
     if differences:
-        raise UsageError(f"{path} was made otherwise: {'; '.join(differences)}", hint)
+        told = first_few(differences, separator="; ")
+        raise UsageError(f"{path} was made otherwise: {told}", hint)
     return store.problems
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,36 +87,20 @@ def test_what_can_be_written_is_left_alone(tmp_path: Path) -> None:
     assert why_not_writable(Path("/proc/x/y")).endswith("(/proc)")
 
 
-_DROP_BOUND, _OVERRIDE_PERMISSIONS = 24, 1  # of Linux: PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
-
-
-def _obey_permissions() -> None:
-    """Let permissions hold for an administrator, too; nobody else needs it, or may do it."""
-    ctypes.CDLL(None).prctl(_DROP_BOUND, _OVERRIDE_PERMISSIONS, 0, 0, 0)
-
-
-def _only_reading(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "weaksup.cli", *words],
-        preexec_fn=_obey_permissions,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="an administrator may write anywhere")
-def test_a_run_that_may_only_be_read(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_may_only_be_read(
+    prepared: Path, only_reading: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     assert run("train", "--model", "cca", "--set", "min_count=1") == 0
     folder = prepared / "runs" / "cca"
     folder.chmod(0o555)
     try:
         for command, hint in (("evaluate", "--json"), ("index", "--run")):
-            ended = _only_reading(command)
+            ended = only_reading(command)
             assert (ended.returncode, ended.stdout) == (2, "")
             assert f"error: {folder} cannot be written: Permission denied" in ended.stderr
             assert hint in ended.stderr
-        ended = _only_reading("evaluate", "--json", "figures.json")
+        ended = only_reading("evaluate", "--json", "figures.json")
         assert ended.returncode == 0
         assert "the figures could not be kept" in ended.stderr
     finally:

@@ -67,6 +67,26 @@ def test_search_with_and_without_an_index(prepared, weaksup):
     assert results(out)[0]["score"] == pytest.approx(1, abs=0.01)
 
 
+def test_a_search_is_proposed_whose_words_the_run_knows(prepared, pictures, capsys):
+    captions = prepared.parent / "captions.csv"
+    lines = captions.read_text().splitlines()
+    assert all("photos/00.jpg" in line for line in lines[1:3])
+    # The first has a word that is too rare to be known, and the second looks like an option.
+    lines[1] = "photos/00.jpg,dark cat blue small quokka,train"
+    lines[2] = "photos/00.jpg,- dark cat,train"
+    captions.write_text("\n".join(lines) + "\n")
+    pictures.annotations(prepared / "annotations.json", captions, (0, 3, 5, 6, 9, 10, 12, 15))
+    call = call_of(capsys)
+    settings = ("--set", "cca.directions=4", "--set", "min_count=2")
+    assert call("train", "--model", "cca", *settings)[0] == 0
+    code, out, _ = call("index")
+    assert code == 0
+    following = shlex.split(out.splitlines()[-1])
+    third = json.loads((prepared / "runs/cca/index/captions.json").read_text())[2]["caption"]
+    assert following[3:] == [third]
+    assert "does not know" not in call(*following[2:])[2]
+
+
 def test_the_table_and_words_that_are_not_known(weaksup):
     code, out, err = weaksup("search", "sunny zebra", "--top", 3)
     assert code == 0

@@ -260,12 +260,17 @@ def interrupted(running):
 def test_two_processes_do_not_train_one_run(running, train, prepared):
     process, command = running
     folder = prepared / "runs" / "a3vse"
+    assert (folder / "last.pt").exists()  # after the first epoch
     # Stopped, so that it cannot come to its end meanwhile.
     process.send_signal(signal.SIGSTOP)
-    code, out, err = train(*command[1:], tiny=False)
+    others = ("--epochs", "1", "--name", "a3vse")
+    found = [
+        train(*command[1:], *words, tiny=False) for words in ((), others, (*others, "--resume"))
+    ]
     process.send_signal(signal.SIGCONT)
-    assert (code, out) == (2, "")
-    assert f"another process is training {folder}" in err
+    for code, out, err in found:
+        assert (code, out) == (2, "")
+        assert f"another process is training {folder}" in err
     terminate(process)
     assert not (folder / "lock").exists()
 
@@ -305,6 +310,31 @@ def test_the_same_command_goes_on_after_sigterm(interrupted, train, prepared):
         for name in ("a3vse", "whole")
     )
     assert first == second
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an administrator may write anywhere")
+def test_an_interrupted_run_needs_a_folder_of_its_own_that_can_be_written(
+    interrupted, prepared, only_reading
+):
+    runs = prepared / "runs"
+    folder = runs / "a3vse"
+    (prepared / "regions.h5").rename(prepared / "hidden.h5")
+    try:
+        # That the runs' folder may only be read does not matter: it is told what is read first.
+        runs.chmod(0o555)
+        for words in ((), ("--resume",)):
+            ended = only_reading(*interrupted, *words)
+            assert ended.returncode == 3
+            assert "regions.h5 does not exist" in ended.stderr
+        runs.chmod(0o755)
+        folder.chmod(0o555)
+        for words in ((), ("--resume",), ("--name", "a3vse")):
+            ended = only_reading(*interrupted, *words)
+            assert (ended.returncode, ended.stdout) == (2, "")
+            assert f"{folder} cannot be written: Permission denied" in ended.stderr
+    finally:
+        runs.chmod(0o755)
+        folder.chmod(0o755)
 
 
 def test_a_damaged_state_is_bad_data(train, prepared):

@@ -9,7 +9,12 @@ import pytest
 from trainer.checkpoint import STATE, WEIGHTS, Position, save_state
 from trainer.config import load_config
 from trainer.run import RunDescription
-from weaksup.cli.training_folder import choose_folder, claim_folder, interrupted_folder
+from weaksup.cli.training_folder import (
+    check_runs_place,
+    choose_folder,
+    claim_folder,
+    interrupted_folder,
+)
 from weaksup.errors import DataError, UsageError
 from weaksup.types import Provenance
 from weaksup.workspace import Workspace
@@ -87,13 +92,21 @@ def test_what_has_no_checkpoint_yet_is_begun_anew(choose, leave):
     [
         ("finished", {}, "there is a run in .*mine already, finished\n"),
         ("begun", {"epochs": "3"}, "there is a run in .*mine already, made from other data or"),
-        ("interrupted", {}, "the interrupted run in .*mine was made with other settings\n"),
     ],
 )
 def test_a_name_that_another_run_has_is_refused(choose, leave, state, settings, said):
-    leave("mine", state, made_from={"settings": "others"}, **settings)
+    leave("mine", state, **settings)
     with pytest.raises(UsageError, match=said):
         choose("mine")
+
+
+def test_what_was_made_from_other_things_is_refused_once_it_is_ours(choose, leave):
+    folder = leave("mine", "interrupted", made_from={"settings": "others"})
+    # Until then another process may be training it, or end.
+    assert choose("mine") == (folder, True)
+    with ExitStack() as stack, pytest.raises(UsageError) as caught:
+        claim_folder(lambda: choose("mine"), stack, fingerprint=MADE_FROM)
+    assert caught.value.message == f"the interrupted run in {folder} was made with other settings"
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a/"])
@@ -112,6 +125,45 @@ def test_without_an_interrupted_run_there_is_none_to_resume(workspace, leave):
         assert caught.value.message == f"there is no interrupted run to resume in {where}"
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+@pytest.mark.parametrize("name", [None, "a3vse"])
+def test_what_is_no_folder_is_refused_before_anything_is_read(workspace, describe, name, kind):
+    workspace.runs.mkdir()
+    place = workspace.runs / "a3vse"
+    if kind == "file":
+        place.touch()
+    else:
+        place.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"a3vse cannot be written: it is no folder\n.*--name"):
+        check_runs_place(workspace, name=name, settings=describe().config, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "settings", "used"),
+    [
+        ("begun", {}, True),
+        ("interrupted", {}, True),
+        ("interrupted", {"epochs": "3"}, False),
+        ("finished", {}, False),
+    ],
+)
+def test_the_place_that_is_tried_is_the_one_that_is_used(
+    workspace, describe, choose, leave, state, settings, used
+):
+    leave(
+        "a3vse", state, made_from={"settings": str(settings)} if settings else MADE_FROM, **settings
+    )
+    # What cannot be written stands where the search goes on.
+    (workspace.runs / "a3vse-2").touch()
+    if used:
+        check_runs_place(workspace, name=None, settings=describe().config, resume=False)
+        assert choose()[0].name == "a3vse"
+        return
+    with pytest.raises(UsageError, match="a3vse-2 cannot be written"):
+        check_runs_place(workspace, name=None, settings=describe().config, resume=False)
+    assert choose()[0].name == "a3vse-2"
+
+
 def test_a_run_that_ended_before_the_folder_was_locked_is_not_overwritten(choose, leave):
     found = []
 
@@ -122,10 +174,10 @@ def test_a_run_that_ended_before_the_folder_was_locked_is_not_overwritten(choose
         return found[-1]
 
     with ExitStack() as stack, pytest.raises(UsageError, match="has just been training"):
-        claim_folder(late, stack)
+        claim_folder(late, stack, fingerprint=MADE_FROM)
     assert len(found) == 2
     with ExitStack() as stack:
-        folder, resumes = claim_folder(choose, stack)
+        folder, resumes = claim_folder(choose, stack, fingerprint=MADE_FROM)
         assert (folder.name, resumes) == ("a3vse-2", False)
     # Nothing was written there.
     assert not folder.exists()

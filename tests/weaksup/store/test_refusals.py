@@ -251,6 +251,9 @@ def test_shards_made_otherwise_are_refused(make_example: Callable[..., Any], sha
     path = shard_path(shards, 1, 3)
     example.write(path, provenance=provenance, overwrite=True)
     assert "detector onnx:test is now onnx:other" in refused(shards).message
+    provenance = replace(provenance, settings=dict.fromkeys("abcde", 1))
+    example.write(path, provenance=provenance, overwrite=True)
+    assert refused(shards).message.endswith("; setting b none is now 1; and 5 more")
 
 
 def test_shards_with_the_same_image_are_refused(shards: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,9 @@ def test_a_journal_begun_otherwise_is_kept(
     assert "batch size 4 is now 5" in caught.value.message
     assert "object names: 4 gone" in caught.value.message
     assert "--overwrite" in caught.value.hint
+    many = replace(example.arguments["provenance"], settings=dict.fromkeys("abcde", 1))
+    with pytest.raises(UsageError, match=r"; setting c none is now 1; and [2-9] more"):
+        RegionWriter.open(path, **{**example.arguments, "provenance": many})
     header = json.loads(states[2]["header.json"])
     restore(path, {**states[2], "header.json": json.dumps({**header, "version": 2}).encode()})
     with pytest.raises(UsageError, match=r"format .*, 2\) is now .*, 1\)"):

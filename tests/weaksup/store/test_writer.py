@@ -141,6 +141,17 @@ def test_settings_and_images_that_differ_are_named(example: Any, store_file: Pat
     assert "1 new (new.jpg) and 1 gone" in caught.value.message
 
 
+def test_of_many_settings_that_differ_the_first_are_named(example: Any, store_file: Path) -> None:
+    settings = {**example.arguments["provenance"].settings, **dict.fromkeys("abcde", 1)}
+    provenance = replace(example.arguments["provenance"], settings=settings)
+    with pytest.raises(UsageError) as caught:
+        RegionWriter.open(store_file, **{**example.arguments, "provenance": provenance})
+    assert caught.value.message == (
+        f"{store_file} was made otherwise: setting a none is now 1; setting b none is now 1; "
+        "setting c none is now 1; and 2 more"
+    )
+
+
 def test_what_is_no_store_is_not_replaced(example: Any, tmp_path: Path) -> None:
     path = tmp_path / "regions.h5"
     path.write_text("my notes")

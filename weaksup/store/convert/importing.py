@@ -15,6 +15,7 @@ from weaksup.store.convert.npz import NpzSource, find_npz
 from weaksup.store.convert.precomp import SUFFIX, PrecompSource
 from weaksup.store.convert.source import WHOLE_IMAGE, FeatureSource, store_item
 from weaksup.store.convert.tsv import TsvSource, find_tsv
+from weaksup.store.schema import IMPORTED
 from weaksup.store.writer import StoreItem, write_store
 from weaksup.types import CaptionedImage, Provenance
 
@@ -166,7 +167,7 @@ def _provenance(source: FeatureSource) -> Provenance:
         record = [file.relative_to(base).as_posix(), file.stat().st_size]
         digest.update(json.dumps(record).encode() + b"\n")
     return Provenance(
-        detector=f"imported:{source.format}",
+        detector=f"{IMPORTED}:{source.format}",
         weights_sha256="",
         settings={
             "source": source.path.resolve().name,
