@@ -6,23 +6,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.compare.cell import cell_fingerprint
 from pipelines.compare.config import Comparison
 from pipelines.compare.data import ComparisonData, Source
+from pipelines.compare.ledger import Ledger
 from pipelines.compare.plan import Cell, plan_cells
-from pipelines.compare.results import (
-    Done,
-    differences,
-    discard_run,
-    read_done,
-    write_results,
-)
+from pipelines.compare.results import Done, discard_run, write_results
+from pipelines.compare.standing import Undone
 from pipelines.compare.summary import Summary, summarize
 from pipelines.compare.table import duration, make_markdown, make_sheets
 from pipelines.compare.workers import Outcome, Task, run_here, run_in_processes
@@ -95,8 +91,9 @@ def compare(
     cells = plan_cells(comparison)
     hint = "give the file another `name`"
     with alone_in(folder, doing="comparing in", hint=hint):
-        failures = _run(cells, comparison, source, data, folder, options, notices)
-        done = _done(cells, comparison, data, folder)
+        ledger = Ledger(cells, data, protocols=comparison.protocols, folder=folder / CELLS)
+        failures = _run(ledger, comparison, source, data, folder, options, notices)
+        done = ledger.done
         if options.discard_runs:
             for item in done:
                 discard_run(item.folder)
@@ -108,22 +105,8 @@ def compare(
         raise failures[-1]
 
 
-def _folder(folder: Path, cell: Cell) -> Path:
-    return folder / CELLS / cell.folder
-
-
-def _done(
-    cells: Sequence[Cell], comparison: Comparison, data: ComparisonData, folder: Path
-) -> list[Done]:
-    results = (
-        read_done(_folder(folder, cell), cell, cell_fingerprint(cell, data, comparison.protocols))
-        for cell in cells
-    )
-    return [result for result in results if result is not None]
-
-
 def _run(
-    cells: Sequence[Cell],
+    ledger: Ledger,
     comparison: Comparison,
     source: Source,
     data: ComparisonData,
@@ -132,7 +115,7 @@ def _run(
     notices: Console,
 ) -> list[UserError]:
     """Run the cells that are wanted and not done; what could not be trained comes back."""
-    tasks = _tasks(cells, comparison, data, folder, options, notices)
+    tasks = _tasks(ledger, options, notices)
     _check_devices(tasks)
     failures: list[UserError] = []
     number = 0
@@ -140,18 +123,15 @@ def _run(
     def report(outcome: Outcome) -> None:
         nonlocal number
         number += 1
-        done = _done([outcome.task.cell], comparison, data, folder)
-        result = "could not be trained"
-        if done:
-            record = done[0].record
-            result = f"rsum {record['rsum']:.1f} ({duration(record['seconds'])})"
-        if outcome.error is not None:
-            result += f": {outcome.error.message}"
+        if outcome.error is None:
+            result = _result(ledger.update(outcome.task.cell))
+        else:
+            result = f"could not be trained: {outcome.error.message}"
             failures.append(_of_cell(outcome.error, outcome.task.cell))
         line = f"[{number}/{len(tasks)}] {outcome.task.cell}: {result}"
         notices.print(line, markup=False, highlight=False)
         # After each: whoever looks meanwhile sees what there is.
-        write_results(folder / RESULTS, _done(cells, comparison, data, folder))
+        write_results(folder / RESULTS, ledger.done)
 
     def make_loggers(plan: Plan) -> list[Logger]:
         if not notices.is_terminal:
@@ -173,33 +153,42 @@ def _run(
     return failures
 
 
-def _tasks(
-    cells: Sequence[Cell],
-    comparison: Comparison,
-    data: ComparisonData,
-    folder: Path,
-    options: Options,
-    notices: Console,
-) -> list[Task]:
-    """What is wanted and not done, each training once; says what will be done again, and why."""
-    wanted = [cell for cell in cells if not options.only or cell.label in options.only]
-    trainings = {cell.folder: cell for cell in reversed(wanted)}
+def _result(found: Done | Undone) -> str:
+    """What a cell that was just run came to."""
+    if isinstance(found, Done):
+        return f"rsum {found.record['rsum']:.1f} ({duration(found.record['seconds'])})"
+    return f"not kept, {found.reason}"  # somebody else writes in its folder
+
+
+def _tasks(ledger: Ledger, options: Options, notices: Console) -> list[Task]:
+    """What is wanted and not done; says what will be done again or is left out, and why."""
+    wanted = 0
     tasks = []
-    for cell in (cell for cell in wanted if trainings[cell.folder] is cell):
-        place = _folder(folder, cell)
-        fingerprint = cell_fingerprint(cell, data, comparison.protocols)
-        if read_done(place, cell, fingerprint) is not None:
+    for cell, found in ledger.trainings:
+        is_wanted = not options.only or cell.label in options.only
+        wanted += is_wanted
+        if isinstance(found, Done):
             continue
-        changed = differences(place, fingerprint)
-        if changed:
-            line = f"{cell}: done again, made before from other {' and '.join(changed)}"
+        if is_wanted:
+            tasks.append(Task(cell, ledger.place(cell)))
+        line = _reason(cell, found, is_wanted)
+        if line:
             notices.print(line, markup=False, highlight=False)
-        tasks.append(Task(cell, place))
-    before = len(trainings) - len(tasks)
-    line = counted(len(trainings), "training")
+    line = counted(wanted, "training")
+    before = wanted - len(tasks)
     line += f", {before} of them done before" if before else ""
     notices.print(line, markup=False, highlight=False)
     return tasks
+
+
+def _reason(cell: Cell, found: Undone, wanted: bool) -> str:
+    """What is said of a cell whose files do not count; empty where there is nothing to say."""
+    if not found.reason:
+        return ""
+    if wanted:
+        return f"{cell}: done again, {found.reason}"
+    again = f"`--only {shlex.quote(cell.label)}` does it again"
+    return f"{cell}: left out, {found.reason}; {again}"
 
 
 def _check_devices(tasks: Sequence[Task]) -> None:
