@@ -25,6 +25,7 @@ from pipelines.compare.workers import Outcome, Task, run_here, run_in_processes
 from trainer.device import check_device
 from trainer.live import LiveView
 from trainer.logging import Logger
+from trainer.settings import SettingsError
 from trainer.train import Plan
 from weaksup.cli.process import alone_in
 from weaksup.errors import MissingDependencyError, UsageError, UserError
@@ -195,14 +196,17 @@ def _check_devices(tasks: Sequence[Task]) -> None:
     """Refuse settings that this machine cannot train with before the first of many cells.
 
     Raises:
-        UsageError: names the cell.
+        SettingsError: names every label with such settings; its ratios and seeds share them.
     """
-    for task in tasks:
-        config = task.cell.config
+    found: dict[str, UsageError] = {}
+    for cell in (task.cell for task in tasks):
         try:
-            check_device(device=config.device, precision=config.precision)
+            check_device(device=cell.config.device, precision=cell.config.precision)
         except UsageError as error:
-            raise _of_cell(error, task.cell) from error
+            found[cell.label] = error
+    if found:
+        problems = [f"{label}: {error.message}" for label, error in found.items()]
+        raise SettingsError(problems, "; ".join(dict.fromkeys(e.hint for e in found.values())))
 
 
 def _of_cell(error: UserError, cell: Cell) -> UserError:

@@ -414,11 +414,25 @@ def test_what_this_machine_lacks_is_said_before_the_first_cell(world, compare, s
     captions = world.captions()
     code, out, err = compare(path, captions=captions)
     assert (code, out) == (2, "")
-    assert f"error: other, 50 %, seed 0: {message}" in err
+    assert f"one setting is wrong:\n  other: {message}" in err
     assert "--set" not in err
     assert not list(world.reports().rglob("cell.json"))
     # What is not asked for may be of another machine.
     assert compare(path, "--only", "cca", captions=captions)[0] == 0
+
+
+def test_all_that_this_machine_lacks_is_said_at_once(world, compare):
+    path = world.config(
+        'models = ["cca"]\nratios = [0.5, 1.0]\nseeds = [0, 1]\n'
+        '[[variant]]\nlabel = "half"\nmodel = "cca"\nset.precision = "fp16"\n'
+        '[[variant]]\nlabel = "far"\nmodel = "cca"\nset.device = "cuda:77"\n'
+    )
+    code, out, err = compare(path, captions=world.captions())
+    assert (code, out) == (2, "")
+    assert (
+        "2 settings are wrong:\n  half: precision fp16 needs a GPU\n  far: device cuda:77 " in err
+    )
+    assert "hint: use the setting precision=bf16 or fp32 on a CPU; use the setting device=" in err
 
 
 def test_without_matplotlib_all_but_the_plots_is_there(world, compare, monkeypatch):
