@@ -32,6 +32,7 @@ from weaksup.errors import MissingDependencyError, UsageError, UserError
 from weaksup.files import write_atomically
 from weaksup.wording import counted
 
+MOST_LETTERS = 20  # that a note names
 RESULTS, TABLES, CELLS = "results.jsonl", "results.md", "cells"
 UNBROKEN = 200
 NO_PLOT = (
@@ -242,10 +243,7 @@ def _show(
     failures: list[UserError] = []
     if options.plots and done:
         try:
-            plots = _draw(summaries[0], folder)
-            written += plots
-            if not plots:
-                notices.print(f"note: {NO_PLOT}", markup=False, highlight=False)
+            written += _draw(summaries[0], folder, notices)
         except MissingDependencyError as error:
             failures.append(error)
     for path in written:
@@ -260,7 +258,17 @@ def _counted(data: ComparisonData) -> str:
     return f"recall in percent on {images} with {counted(captions, 'caption')}"
 
 
-def _draw(summary: Summary, folder: Path) -> list[Path]:
+def _draw(summary: Summary, folder: Path, notices: Console) -> tuple[Path, ...]:
     from pipelines.compare.plots import draw_plots
 
-    return draw_plots(summary, folder)
+    plots = draw_plots(summary, folder)
+    if not plots.files:
+        notices.print(f"note: {NO_PLOT}", markup=False, highlight=False)
+    if plots.lacking:
+        letters = "".join(plots.lacking[:MOST_LETTERS])
+        letters += "…" if len(plots.lacking) > MOST_LETTERS else ""
+        note = (
+            f"DejaVu Sans, the plots' font, lacks {letters}: boxes in the .png; the .svg has them"
+        )
+        notices.print(f"note: {note}", markup=False, highlight=False)
+    return plots.files

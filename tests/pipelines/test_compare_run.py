@@ -159,6 +159,16 @@ def test_where_there_is_nothing_to_draw_a_note_says_why(world, compare):
     assert "no plot" not in compare(path, "--no-plots", captions=world.captions())[2]
 
 
+def test_letters_that_plots_cannot_show_are_named(world, compare):
+    path = world.config(
+        'ratios = [0.5, 1.0]\nseeds = [0]\n[[variant]]\nlabel = "cca 日本"\nmodel = "cca"\n'
+    )
+    code, _, err = compare(path, captions=world.captions())
+    assert code == 0
+    assert err.count("lacks 日本: boxes in the .png; the .svg has them") == 1
+    assert "Glyph" not in err
+
+
 def test_what_is_done_is_not_done_again(done, world, compare):
     path, captions, out, _ = done
     before = stamps(world.reports() / "cells")
