@@ -14,7 +14,9 @@ import torch
 from pipelines.compare.data import ComparisonData
 from pipelines.compare.plan import Cell
 from pipelines.compare.progress import Progress, Stopwatch
-from pipelines.compare.results import VERSION, Record, read_done, write_cell
+from pipelines.compare.results import VERSION, Done, Record, write_cell
+from pipelines.compare.standing import find_cell
+from pipelines.compare.stored import DamagedError
 from trainer.checkpoint import STATE, read_fingerprint
 from trainer.config import TrainConfig
 from trainer.device import make_accelerator
@@ -66,13 +68,14 @@ def run_cell(
         make_loggers: called once with the plan of a training.
 
     Raises:
-        UserError: if the cell cannot be trained with these settings and data.
+        UserError: if the cell cannot be trained with these settings and data, or a file of it
+            cannot be read: then nothing is deleted.
         KeyboardInterrupt: on a signal; the same call goes on.
     """
     fingerprint = cell_fingerprint(cell, data, protocols)
-    if read_done(folder, cell, fingerprint) is not None:
+    if isinstance(find_cell(folder, cell, fingerprint), Done):
         return
-    progress = Progress.read(folder, fingerprint)
+    progress = _begun(folder, fingerprint)
     if progress is None:
         shutil.rmtree(folder, ignore_errors=True)
         progress = Progress()
@@ -83,6 +86,14 @@ def run_cell(
     evaluations = _evaluate(cell, data, folder, protocols)
     record = _record(cell, data, kept, progress, evaluations)
     write_cell(folder, fingerprint=fingerprint, record=record, evaluations=evaluations)
+
+
+def _begun(folder: Path, fingerprint: dict[str, str]) -> Progress | None:
+    """What there is to go on from; what is damaged is begun anew."""
+    try:
+        return Progress.read(folder, fingerprint)
+    except DamagedError:
+        return None
 
 
 def _train(

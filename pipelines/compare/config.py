@@ -79,14 +79,14 @@ class ComparisonSection(Section):
     @field_validator("ratios", mode="before")
     @classmethod
     def _ratios(cls, ratios: Any) -> Any:
-        if ratios == []:
+        if ratios in ([], ()):
             raise ValueError("at least one ratio is needed")
         return _check_ratios(ratios)
 
     @field_validator("seeds", mode="before")
     @classmethod
     def _seeds(cls, seeds: Any) -> Any:
-        if seeds == []:
+        if seeds in ([], ()):
             raise ValueError("at least one seed is needed")
         return _check_seeds(seeds)
 
@@ -336,11 +336,11 @@ def _check_seeds(seeds: Any) -> Any:
 
 
 def _check_items(values: Any, wrong: Callable[[Any], str]) -> Any:
-    """Tell all items of a list that are wrong; what is no list its type refuses.
+    """Tell all items of a list or a tuple that are wrong; anything else its type refuses.
 
     Types are checked here, too: beside an item of a wrong one pydantic says nothing of the others.
     """
-    if not isinstance(values, list):
+    if not isinstance(values, list | tuple):
         return values
     problems = [f"{value!r} {problem}" for value in values if (problem := wrong(value))]
     if problems:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.compare.plan import percent
+from pipelines.compare.plot_spacing import apart
 from pipelines.compare.plot_style import (
     EDGE,
     LINE_SPACING,
@@ -229,7 +230,7 @@ def _name_ends(axes: Axes, drawn: Sequence[Line2D], names: Sequence[str]) -> Non
         ends.append((x, y, number))
     ends.sort(key=lambda end: end[1:])
     gap = NAME_GAP * (high - low)
-    places = _within(_apart([y for _, y, _ in ends], gap), gap, low, high)
+    places = apart([y for _, y, _ in ends], gap, low, high)
     for (x, y, number), place in zip(ends, places, strict=True):
         line = drawn[number]
         axes.annotate(
@@ -248,30 +249,3 @@ def _name_ends(axes: Axes, drawn: Sequence[Line2D], names: Sequence[str]) -> Non
                 "shrinkA": 0,
             },
         )
-
-
-def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Rising values moved as little as need be to be ``gap`` apart.
-
-    Neighbours that are too near become a block around the mean of what they were.
-    """
-    blocks: list[tuple[float, int]] = []  # centre and how many
-    for value in values:
-        blocks.append((value, 1))
-        while len(blocks) > 1:
-            (below, few), (above, many) = blocks[-2:]
-            if above - below >= gap * (few + many) / 2:
-                break
-            blocks[-2:] = [((below * few + above * many) / (few + many), few + many)]
-    return [
-        centre + gap * (place - (count - 1) / 2)
-        for centre, count in blocks
-        for place in range(count)
-    ]
-
-
-def _within(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Rising values, ``gap`` apart, moved between two bounds that have room for all."""
-    raised = [max(value, low + gap * (place + 0.5)) for place, value in enumerate(values)]
-    most = len(raised) - 1
-    return [min(value, high - gap * (most - place + 0.5)) for place, value in enumerate(raised)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from weaksup.wording import counted
@@ -46,6 +47,20 @@ LINE_SPACING = 1.2
 FITTING = 1.02
 # In inches, between texts and the edges of a figure.
 EDGE = 0.08
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Make and save figures in this style, whatever the user's matplotlibrc says.
+
+    With LaTeX, other fonts or cut margins the texts would not have the room that is reckoned.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
 
 
 def look(number: int) -> tuple[str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.compare.plot_bars import draw_bars
 from pipelines.compare.plot_lines import draw_lines
-from pipelines.compare.plot_style import DPI, STYLE
+from pipelines.compare.plot_style import DPI, styled
 from pipelines.compare.summary import Compared, Direction, Row, Summary
 from pipelines.compare.table import ablation_groups
 from weaksup.errors import MissingDependencyError
@@ -23,63 +24,86 @@ DIRECTIONS: tuple[tuple[Direction, str], ...] = (
     ("text_to_image", "Text to image"),
     ("image_to_text", "Image to text"),
 )
+# What matplotlib warns of for a letter that its fonts lack, or whose script it does not shape.
+LACKING = r"Glyph (\d+) .*missing"
+UNSHAPED = r"Matplotlib currently does not support \w+ natively"
 
 
-def draw_plots(summary: Summary, folder: Path) -> list[Path]:
-    """Draw what there is something to draw of: lines need two ratios, bars need variants.
+@dataclass(frozen=True)
+class Plots:
+    """What was drawn.
+
+    Attributes:
+        files: in the order of ``make_figures``, each as PNG and SVG.
+        lacking: letters that matplotlib's font does not have: boxes in the PNG.
+    """
+
+    files: tuple[Path, ...]
+    lacking: tuple[str, ...]
+
+
+def draw_plots(summary: Summary, folder: Path) -> Plots:
+    """Draw what there is something to draw of, and save it.
 
     Args:
         summary: of one protocol.
         folder: for the files; there already.
 
-    Returns:
-        The files.
-
     Raises:
         MissingDependencyError: if matplotlib is not installed.
     """
-    with _quiet():
-        try:
-            import matplotlib
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingDependencyError(
-                "matplotlib is not installed: the tables are written, the plots are not",
-                "pip install 'weaksup[plots]', or 'matplotlib>=3.8', and run the same command "
-                "again; or leave them out with --no-plots",
-            ) from error
-        written = []
-        # A Figure of its own needs no display and leaves pyplot's state alone.
-        with matplotlib.rc_context(STYLE):
-            lines = _lines(summary)
-            for direction, title in DIRECTIONS if lines else ():
-                figure = Figure()
-                draw_lines(figure, summary, lines, direction, title)
-                name = f"recall-over-ratio-{direction.replace('_', '-')}"
-                written += _save(figure, folder / name)
-            groups = _bars(summary, {rows[0].label for rows in lines})
-            if groups:
-                figure = Figure()
-                draw_bars(figure, summary, groups)
-                written += _save(figure, folder / "ablation")
-    return written
+    _require_matplotlib()
+    with _lacking_letters() as lacking, styled():
+        figures = make_figures(summary)
+        files = [path for name, figure in figures.items() for path in _save(figure, folder / name)]
+    return Plots(tuple(files), tuple(sorted(lacking)))
+
+
+def make_figures(summary: Summary) -> dict[str, Figure]:
+    """The figures by name: of lines, which need two ratios, and of bars, which need variants.
+
+    To be called, and the figures to be saved, within ``styled``.
+    """
+    # A Figure of its own needs no display and leaves pyplot's state alone.
+    from matplotlib.figure import Figure
+
+    figures = {}
+    lines = _lines(summary)
+    for direction, title in DIRECTIONS if lines else ():
+        figure = figures[f"recall-over-ratio-{direction.replace('_', '-')}"] = Figure()
+        draw_lines(figure, summary, lines, direction, title)
+    groups = _bars(summary, {rows[0].label for rows in lines})
+    if groups:
+        figure = figures["ablation"] = Figure()
+        draw_bars(figure, summary, groups)
+    return figures
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "matplotlib is not installed: the tables are written, the plots are not",
+            "pip install 'weaksup[plots]', or 'matplotlib>=3.8', and run the same command "
+            "again; or leave them out with --no-plots",
+        ) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without matplotlib's own remarks, such as on letters that its font lacks.
-
-    They name lines of code, and there is nothing that a user could do about them here.
-    """
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+def _lacking_letters() -> Iterator[set[str]]:
+    """Collect the letters that matplotlib warns of, each with a line of code; others are shown."""
+    lacking: set[str] = set()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.filterwarnings("always", LACKING, UserWarning)
+        warnings.filterwarnings("ignore", UNSHAPED, UserWarning)
+        yield lacking
+    for each in said:
+        found = re.match(LACKING, str(each.message))
+        if found:
+            lacking.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def _save(figure: Figure, path: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipelines.compare.results import PROGRESS, read_json
+from pipelines.compare.results import PROGRESS
+from pipelines.compare.stored import DamagedError, read_json
 from trainer.logging import Event
 from weaksup.files import write_atomically
 
@@ -39,14 +40,19 @@ class Progress:
 
     @classmethod
     def read(cls, folder: Path, fingerprint: Mapping[str, str]) -> Progress | None:
-        """That of a cell; None if it was not begun, or made from other things."""
-        content = read_json(folder / PROGRESS)
+        """That of a cell; None if it was not begun, or from other things.
+
+        Raises:
+            DamagedError: if it is not what was written.
+            DataError: if it cannot be read.
+        """
+        content = read_json(folder / PROGRESS) or {}
         if content.pop("fingerprint", None) != fingerprint:
             return None
         try:
             return cls(**content)
-        except TypeError:
-            return None
+        except TypeError as error:
+            raise DamagedError(folder / PROGRESS, error) from error
 
     def write(self, folder: Path, fingerprint: Mapping[str, str]) -> None:
         """Write ``progress.json``, whole or not at all."""

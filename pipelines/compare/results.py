@@ -1,14 +1,9 @@
-"""What is kept of a cell: ``cell.json`` with its figures, ``ranks.npz`` with its ranks.
-
-Letters: N images, C captions.
-"""
+"""What is kept of a cell: ``cell.json`` with its figures, ``ranks.npz`` with its ranks."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +12,15 @@ from typing import Any
 import numpy as np
 
 from pipelines.compare.plan import Cell
+from pipelines.compare.stored import PARTS, read_ranks
 from trainer.evaluate import EvaluationResult
 from trainer.ranking import Ranks
-from weaksup.errors import DataError
 from weaksup.files import write_atomically
 
 REPORT, RANKS, PROGRESS = "cell.json", "ranks.npz", "progress.json"
 FORMAT, VERSION = "weaksup.comparison", 1
 
 Record = dict[str, Any]
-
-# What reading a damaged npz file can raise.
-_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -57,39 +49,6 @@ class Done:
         return read_ranks(self.folder / RANKS, protocol)
 
 
-def read_done(folder: Path, cell: Cell, fingerprint: Mapping[str, str]) -> Done | None:
-    """The result of a cell in its folder.
-
-    None if it is not there, is damaged, or was made from other things.
-    """
-    content = read_json(folder / REPORT)
-    found = content.get("record")
-    if content.get("fingerprint") != fingerprint or not isinstance(found, dict):
-        return None
-    record = {
-        **{"label": cell.label, "model": cell.model, "ratio": cell.ratio, "seed": cell.seed},
-        **found,
-    }
-    done = Done(cell, record, folder)
-    try:
-        # Its checksums are verified as it is read: what is damaged is found before it is needed.
-        done.ranks(record["protocol"])
-        for protocol in record["other_protocols"]:
-            done.ranks(protocol)
-    except (KeyError, DataError):
-        return None
-    return done
-
-
-def differences(folder: Path, fingerprint: Mapping[str, str]) -> list[str]:
-    """The names of what a cell that is done, or begun, was made from other than now."""
-    for name in (REPORT, PROGRESS):
-        before = read_json(folder / name).get("fingerprint")
-        if isinstance(before, dict):
-            return [key for key, value in fingerprint.items() if before.get(key) != value]
-    return []
-
-
 def write_cell(
     folder: Path,
     *,
@@ -102,7 +61,7 @@ def write_cell(
         f"{protocol}-{number}-{name}": getattr(fold, name)
         for protocol, evaluation in evaluations.items()
         for number, fold in enumerate(evaluation.folds)
-        for name in ("image_to_text", "text_to_image", "caption_image")
+        for name in PARTS
     }
     temporary = folder / f"{RANKS}.tmp"
     with temporary.open("wb") as file:
@@ -115,40 +74,6 @@ def write_cell(
         "record": record,
     }
     write_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
-
-
-def read_ranks(path: Path, protocol: str) -> tuple[Ranks, ...]:
-    """The folds of one protocol.
-
-    Raises:
-        DataError: if the file is damaged or has no such protocol.
-    """
-    folds: list[Ranks] = []
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            while f"{protocol}-{len(folds)}-image_to_text" in arrays:
-                names = ("image_to_text", "text_to_image", "caption_image")
-                folds.append(Ranks(*(arrays[f"{protocol}-{len(folds)}-{name}"] for name in names)))
-    except _BROKEN as error:
-        raise _damaged(path, error) from error
-    if not folds:
-        raise _damaged(path, f"it has no ranks of the protocol {protocol}")
-    return tuple(folds)
-
-
-def _damaged(path: Path, reason: object) -> DataError:
-    return DataError(
-        f"{path} cannot be read: {reason}", "delete its folder and run the same command again"
-    )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object, or an empty one where there is no whole file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def discard_run(folder: Path) -> None:

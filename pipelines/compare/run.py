@@ -6,35 +6,33 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.compare.cell import cell_fingerprint
 from pipelines.compare.config import Comparison
 from pipelines.compare.data import ComparisonData, Source
+from pipelines.compare.ledger import Ledger
 from pipelines.compare.plan import Cell, plan_cells
-from pipelines.compare.results import (
-    Done,
-    differences,
-    discard_run,
-    read_done,
-    write_results,
-)
+from pipelines.compare.results import Done, discard_run, write_results
+from pipelines.compare.standing import Undone
 from pipelines.compare.summary import Summary, summarize
 from pipelines.compare.table import duration, make_markdown, make_sheets
 from pipelines.compare.workers import Outcome, Task, run_here, run_in_processes
 from trainer.device import check_device
 from trainer.live import LiveView
 from trainer.logging import Logger
+from trainer.settings import SettingsError
 from trainer.train import Plan
 from weaksup.cli.process import alone_in
 from weaksup.errors import MissingDependencyError, UsageError, UserError
 from weaksup.files import write_atomically
 from weaksup.wording import counted
 
+MOST_LETTERS = 20  # that a note names
 RESULTS, TABLES, CELLS = "results.jsonl", "results.md", "cells"
 UNBROKEN = 200
 NO_PLOT = (
@@ -95,8 +93,9 @@ def compare(
     cells = plan_cells(comparison)
     hint = "give the file another `name`"
     with alone_in(folder, doing="comparing in", hint=hint):
-        failures = _run(cells, comparison, source, data, folder, options, notices)
-        done = _done(cells, comparison, data, folder)
+        ledger = Ledger(cells, data, protocols=comparison.protocols, folder=folder / CELLS)
+        failures = _run(ledger, comparison, source, data, folder, options, notices)
+        done = ledger.done
         if options.discard_runs:
             for item in done:
                 discard_run(item.folder)
@@ -108,22 +107,8 @@ def compare(
         raise failures[-1]
 
 
-def _folder(folder: Path, cell: Cell) -> Path:
-    return folder / CELLS / cell.folder
-
-
-def _done(
-    cells: Sequence[Cell], comparison: Comparison, data: ComparisonData, folder: Path
-) -> list[Done]:
-    results = (
-        read_done(_folder(folder, cell), cell, cell_fingerprint(cell, data, comparison.protocols))
-        for cell in cells
-    )
-    return [result for result in results if result is not None]
-
-
 def _run(
-    cells: Sequence[Cell],
+    ledger: Ledger,
     comparison: Comparison,
     source: Source,
     data: ComparisonData,
@@ -132,7 +117,7 @@ def _run(
     notices: Console,
 ) -> list[UserError]:
     """Run the cells that are wanted and not done; what could not be trained comes back."""
-    tasks = _tasks(cells, comparison, data, folder, options, notices)
+    tasks = _tasks(ledger, options, notices)
     _check_devices(tasks)
     failures: list[UserError] = []
     number = 0
@@ -140,18 +125,15 @@ def _run(
     def report(outcome: Outcome) -> None:
         nonlocal number
         number += 1
-        done = _done([outcome.task.cell], comparison, data, folder)
-        result = "could not be trained"
-        if done:
-            record = done[0].record
-            result = f"rsum {record['rsum']:.1f} ({duration(record['seconds'])})"
-        if outcome.error is not None:
-            result += f": {outcome.error.message}"
+        if outcome.error is None:
+            result = _result(ledger.update(outcome.task.cell))
+        else:
+            result = f"could not be trained: {outcome.error.message}"
             failures.append(_of_cell(outcome.error, outcome.task.cell))
         line = f"[{number}/{len(tasks)}] {outcome.task.cell}: {result}"
         notices.print(line, markup=False, highlight=False)
         # After each: whoever looks meanwhile sees what there is.
-        write_results(folder / RESULTS, _done(cells, comparison, data, folder))
+        write_results(folder / RESULTS, ledger.done)
 
     def make_loggers(plan: Plan) -> list[Logger]:
         if not notices.is_terminal:
@@ -173,47 +155,59 @@ def _run(
     return failures
 
 
-def _tasks(
-    cells: Sequence[Cell],
-    comparison: Comparison,
-    data: ComparisonData,
-    folder: Path,
-    options: Options,
-    notices: Console,
-) -> list[Task]:
-    """What is wanted and not done, each training once; says what will be done again, and why."""
-    wanted = [cell for cell in cells if not options.only or cell.label in options.only]
-    trainings = {cell.folder: cell for cell in reversed(wanted)}
+def _result(found: Done | Undone) -> str:
+    """What a cell that was just run came to."""
+    if isinstance(found, Done):
+        return f"rsum {found.record['rsum']:.1f} ({duration(found.record['seconds'])})"
+    return f"not kept, {found.reason}"  # somebody else writes in its folder
+
+
+def _tasks(ledger: Ledger, options: Options, notices: Console) -> list[Task]:
+    """What is wanted and not done; says what will be done again or is left out, and why."""
+    wanted = 0
     tasks = []
-    for cell in (cell for cell in wanted if trainings[cell.folder] is cell):
-        place = _folder(folder, cell)
-        fingerprint = cell_fingerprint(cell, data, comparison.protocols)
-        if read_done(place, cell, fingerprint) is not None:
+    for cell, found in ledger.trainings:
+        is_wanted = not options.only or cell.label in options.only
+        wanted += is_wanted
+        if isinstance(found, Done):
             continue
-        changed = differences(place, fingerprint)
-        if changed:
-            line = f"{cell}: done again, made before from other {' and '.join(changed)}"
+        if is_wanted:
+            tasks.append(Task(cell, ledger.place(cell)))
+        line = _reason(cell, found, is_wanted)
+        if line:
             notices.print(line, markup=False, highlight=False)
-        tasks.append(Task(cell, place))
-    before = len(trainings) - len(tasks)
-    line = counted(len(trainings), "training")
+    line = counted(wanted, "training")
+    before = wanted - len(tasks)
     line += f", {before} of them done before" if before else ""
     notices.print(line, markup=False, highlight=False)
     return tasks
+
+
+def _reason(cell: Cell, found: Undone, wanted: bool) -> str:
+    """What is said of a cell whose files do not count; empty where there is nothing to say."""
+    if not found.reason:
+        return ""
+    if wanted:
+        return f"{cell}: done again, {found.reason}"
+    again = f"`--only {shlex.quote(cell.label)}` does it again"
+    return f"{cell}: left out, {found.reason}; {again}"
 
 
 def _check_devices(tasks: Sequence[Task]) -> None:
     """Refuse settings that this machine cannot train with before the first of many cells.
 
     Raises:
-        UsageError: names the cell.
+        SettingsError: names every label with such settings; its ratios and seeds share them.
     """
-    for task in tasks:
-        config = task.cell.config
+    found: dict[str, UsageError] = {}
+    for cell in (task.cell for task in tasks):
         try:
-            check_device(device=config.device, precision=config.precision)
+            check_device(device=cell.config.device, precision=cell.config.precision)
         except UsageError as error:
-            raise _of_cell(error, task.cell) from error
+            found[cell.label] = error
+    if found:
+        problems = [f"{label}: {error.message}" for label, error in found.items()]
+        raise SettingsError(problems, "; ".join(dict.fromkeys(e.hint for e in found.values())))
 
 
 def _of_cell(error: UserError, cell: Cell) -> UserError:
@@ -249,10 +243,7 @@ def _show(
     failures: list[UserError] = []
     if options.plots and done:
         try:
-            plots = _draw(summaries[0], folder)
-            written += plots
-            if not plots:
-                notices.print(f"note: {NO_PLOT}", markup=False, highlight=False)
+            written += _draw(summaries[0], folder, notices)
         except MissingDependencyError as error:
             failures.append(error)
     for path in written:
@@ -267,7 +258,17 @@ def _counted(data: ComparisonData) -> str:
     return f"recall in percent on {images} with {counted(captions, 'caption')}"
 
 
-def _draw(summary: Summary, folder: Path) -> list[Path]:
+def _draw(summary: Summary, folder: Path, notices: Console) -> tuple[Path, ...]:
     from pipelines.compare.plots import draw_plots
 
-    return draw_plots(summary, folder)
+    plots = draw_plots(summary, folder)
+    if not plots.files:
+        notices.print(f"note: {NO_PLOT}", markup=False, highlight=False)
+    if plots.lacking:
+        letters = "".join(plots.lacking[:MOST_LETTERS])
+        letters += "…" if len(plots.lacking) > MOST_LETTERS else ""
+        note = (
+            f"DejaVu Sans, the plots' font, lacks {letters}: boxes in the .png; the .svg has them"
+        )
+        notices.print(f"note: {note}", markup=False, highlight=False)
+    return plots.files

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
-from pipelines.compare.config import PACKAGED, describe_keys, find_config, load_comparison
+from pipelines.compare.config import (
+    PACKAGED,
+    ComparisonSection,
+    VariantSection,
+    describe_keys,
+    find_config,
+    load_comparison,
+)
 from pipelines.compare.plan import plan_cells
 from trainer.config import load_config
 from trainer.settings import SettingsError
@@ -142,6 +150,27 @@ def test_all_that_is_wrong_is_said_at_once(load):
 def test_what_is_refused(load, text, message):
     (problem,) = problems(load, text)
     assert message in problem
+
+
+@pytest.mark.parametrize("section", [ComparisonSection, VariantSection])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ratios": (7.0, 0.5)}, "7.0 is not over 0 and up to 1"),
+        ({"ratios": (0.5, 0.5)}, "0.5 is there twice"),
+        ({"seeds": (-3, True)}, "-3 is not from 0 up to 4294967295; True is no integer"),
+        ({"seeds": {1, 2}}, "tuple"),
+    ],
+)
+def test_from_python_the_same_is_refused(section, values, message):
+    with pytest.raises(ValidationError, match=message):
+        section(**values)
+
+
+@pytest.mark.parametrize("key", ["ratios", "seeds"])
+def test_from_python_there_is_at_least_one_of_each(key):
+    with pytest.raises(ValidationError, match="at least one"):
+        ComparisonSection(**{key: ()})
 
 
 def test_what_is_no_toml_is_refused(load):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from itertools import combinations
+from itertools import combinations, pairwise, product
 from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from pipelines.compare.plot_bars import draw_bars
-from pipelines.compare.plot_lines import _apart, _within, draw_lines
-from pipelines.compare.plot_style import COLOURS, DPI, STYLE, look, text_width, wrapped
-from pipelines.compare.plots import _bars, _lines, draw_plots
+from pipelines.compare.plot_spacing import apart
+from pipelines.compare.plot_style import COLOURS, DPI, look, styled, text_width, wrapped
+from pipelines.compare.plots import draw_plots, make_figures
 from pipelines.compare.summary import NAMES, Compared, Row, Spread, Summary
 from trainer.metrics import Difference
 
@@ -64,21 +62,19 @@ def make_ablation(labels, *, plain="a3vse", points=(-4.0, 0.0, 2.5), seeds=3, ra
     return items
 
 
-def drawn_lines(rows):
-    """The figure of one direction, drawn, and the extents of its texts in pixels."""
-    summary = make_summary(rows)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure()
-        draw_lines(figure, summary, _lines(summary), "text_to_image", "Text to image")
+def drawn(summary, name):
+    """A figure, drawn, and the extents of its texts in pixels."""
+    with styled():
+        figure = make_figures(summary)[name]
         return figure, extents(figure)
+
+
+def drawn_lines(rows):
+    return drawn(make_summary(rows), "recall-over-ratio-text-to-image")
 
 
 def drawn_bars(ablations):
-    summary = make_summary((), ablations)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure()
-        draw_bars(figure, summary, _bars(summary, ()))
-        return figure, extents(figure)
+    return drawn(make_summary((), ablations), "ablation")
 
 
 def extents(figure):
@@ -91,13 +87,19 @@ def extents(figure):
         *(text for legend in figure.legends for text in legend.get_texts()),
         *(text for axes in figure.axes for text in axes.texts),
         *(axes.xaxis.label for axes in figure.axes),
-        *(axes._left_title for axes in figure.axes),
+        *(text for axes in figure.axes for text in left_titles(axes)),
         *(tick for axes in figure.axes for tick in ticks(axes)),
     ]
     seen = [text for text in found if text.get_text() and text.get_visible()]
     renderer = canvas.get_renderer()
     # Of an annotation the text alone, without its line.
     return [(text.get_text(), Text.get_window_extent(text, renderer)) for text in seen]
+
+
+def left_titles(axes):
+    """The text that ``get_title(loc="left")`` gives the words of."""
+    words = axes.get_title(loc="left")
+    return [text for text in axes.findobj(Text) if words and text.get_text() == words]
 
 
 def ticks(axes):
@@ -128,7 +130,7 @@ def texts(path):
 def test_plots_name_lines_and_bars(tmp_path):
     ablations = make_ablation(["a3vse, less"])
     rows = [*make_lines(["cca", "vsepp", "a3vse"], (0.1, 0.5)), ablations[1].row]
-    files = draw_plots(make_summary(rows, ablations), tmp_path)
+    files = draw_plots(make_summary(rows, ablations), tmp_path).files
     names = ("recall-over-ratio-text-to-image", "recall-over-ratio-image-to-text", "ablation")
     assert [path.name for path in files] == [f"{n}.{s}" for n in names for s in ("png", "svg")]
     for path in files[:4:2]:
@@ -144,26 +146,28 @@ def test_plots_name_lines_and_bars(tmp_path):
 
 
 def test_a_difference_of_zero_has_no_sign(tmp_path):
-    found = texts(draw_plots(make_summary((), make_ablation(["a", "b", "c"])), tmp_path)[1])
+    found = texts(draw_plots(make_summary((), make_ablation(["a", "b", "c"])), tmp_path).files[1])
     assert {"−4.0", "0.0", "+2.5"} <= set(found)
 
 
 def test_the_same_figures_give_the_same_picture(tmp_path):
     summary = make_summary(make_lines(LONG), make_ablation(LONG, plain="the plain one"))
-    first = [path.read_bytes() for path in draw_plots(summary, tmp_path)]
+    first = [path.read_bytes() for path in draw_plots(summary, tmp_path).files]
     assert len(first) == 6 - 2  # all are lines
-    assert [path.read_bytes() for path in draw_plots(summary, tmp_path)] == first
+    assert [path.read_bytes() for path in draw_plots(summary, tmp_path).files] == first
 
 
 def test_a_variant_at_several_ratios_is_a_line_and_no_bar(tmp_path):
     rows = make_lines(["cca", "a3vse, less"])
-    files = draw_plots(make_summary(rows, make_ablation(["a3vse, less"])), tmp_path)
+    files = draw_plots(make_summary(rows, make_ablation(["a3vse, less"])), tmp_path).files
     assert "ablation" not in {path.stem for path in files}
     assert texts(files[1]).count("a3vse, less") == 3
 
 
 def test_nothing_is_drawn_of_one_ratio_and_no_variant(tmp_path):
-    assert draw_plots(make_summary(make_lines(["cca", "a3vse"], (0.2,))), tmp_path) == []
+    summary = make_summary(make_lines(["cca", "a3vse"], (0.2,)))
+    assert draw_plots(summary, tmp_path).files == ()
+    assert make_figures(summary) == {}
 
 
 RATIOS = (0.05, 0.2, 1.0)
@@ -214,13 +218,44 @@ def test_labels_of_bars_have_room(labels, plain):
         assert shown.count(label.replace(" ", "")) == 2
 
 
-def test_no_warning_reaches_the_user(tmp_path):
-    labels = ["日本語", *LONG]  # which the font does not have
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text.usetex": True},
+        {"font.family": ["monospace"], "font.size": 20},
+        {"savefig.bbox": "tight", "savefig.dpi": 30, "savefig.transparent": True},
+        {"axes.facecolor": "black", "lines.linestyle": "--"},
+    ],
+)
+def test_the_users_own_style_changes_nothing(tmp_path, settings):
+    summary = make_summary(make_lines(["cca", "vsepp"]), make_ablation(["less"]))
+    plain = [path.read_bytes() for path in draw_plots(summary, tmp_path).files]
+    with matplotlib.rc_context(settings):
+        assert [path.read_bytes() for path in draw_plots(summary, tmp_path).files] == plain
+        # It is the user's again.
+        assert all(matplotlib.rcParams[key] == value for key, value in settings.items())
+
+
+def test_letters_that_the_font_lacks_are_named_once(tmp_path):
+    labels = ["日本語", "द", *LONG]
     summary = make_summary(make_lines(labels), make_ablation([f"{x}, less" for x in labels]))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert len(draw_plots(summary, tmp_path)) == 6
+        plots = draw_plots(summary, tmp_path)
+    assert len(plots.files) == 6
+    assert plots.lacking == tuple(sorted("日本語द"))
     assert [str(warning.message) for warning in said] == []
+    assert draw_plots(make_summary(make_lines(LONG)), tmp_path).lacking == ()
+
+
+def test_warnings_of_anything_else_are_shown(tmp_path):
+    lines = [make_row(label, r, 1e308, sd=1e308) for r in (0.1, 0.5) for label in ("cca", "日本")]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        plots = draw_plots(make_summary(lines), tmp_path)
+    assert plots.lacking == ("日", "本")
+    assert {warning.category for warning in said} == {RuntimeWarning}
+    assert "overflow encountered" in str(said[0].message)
 
 
 def test_lines_say_what_their_bands_are():
@@ -291,7 +326,7 @@ def test_many_lines_look_different():
 
 
 def test_text_is_wrapped_by_its_width():
-    with matplotlib.rc_context(STYLE):
+    with styled():
         for text in ("iiii iiii iiii iiii", "WWWW WWWW WWWW WWWW", "W" * 30, "", " "):
             lines = wrapped(text, 0.8, 9)
             assert max(text_width(line, 9) for line in lines) <= 0.8
@@ -300,17 +335,40 @@ def test_text_is_wrapped_by_its_width():
         assert len(wrapped("WWWW WWWW WWWW WWWW", 0.8, 9)) == 4
 
 
+def least_moved(values, gap, low, high):
+    """By brute force: of all ways to part values into blocks, each where it is moved least."""
+    best, least = None, np.inf
+    for cuts in product((False, True), repeat=len(values) - 1):
+        starts = [0, *(place + 1 for place, cut in enumerate(cuts) if cut), len(values)]
+        places = []
+        for start, end in pairwise(starts):
+            # Where the first of the block is, between what those outside of it need.
+            first = np.mean(np.subtract(values[start:end], gap * np.arange(end - start)))
+            first = max(first, low + gap * (start + 0.5))
+            first = min(first, high - gap * (len(values) - start - 0.5))
+            places += [first + gap * place for place in range(end - start)]
+        moved = np.sum(np.subtract(places, values) ** 2)
+        if np.min(np.diff(places)) > gap - 1e-9 and moved < least:
+            best, least = places, moved
+    return best
+
+
 def test_labels_are_moved_apart_and_no_more():
     generator = np.random.default_rng(0)
-    for _ in range(50):
-        values = sorted(generator.uniform(0, 10, size=6))
-        places = _apart(values, 1.0)
-        assert min(np.diff(places)) > 1 - 1e-9
-        assert np.mean(places) == pytest.approx(np.mean(values))
-        inside = _within(places, 1.0, 0, 10)
-        assert min(np.diff(inside)) > 1 - 1e-9
-        assert inside[0] >= 0.5
-        assert inside[-1] <= 9.5
-    assert _apart([0, 5, 5.2], 1.0) == pytest.approx([0, 4.6, 5.6])
-    assert _apart([0, 2, 4], 1.0) == [0, 2, 4]
-    assert _within([1, 2, 4], 1.0, 0, 10) == [1, 2, 4]
+    # With room between the bounds, with hardly any, and beyond them.
+    for low, high in ((-20, 30), (0, 10), (2, 8.5)):
+        for _ in range(30):
+            values = sorted(generator.uniform(0, 10, size=6))
+            places = apart(values, 1.0, low, high)
+            assert min(np.diff(places)) > 1 - 1e-9
+            assert places[0] >= low + 0.5
+            assert places[-1] <= high - 0.5
+            assert places == pytest.approx(least_moved(values, 1.0, low, high))
+    assert apart([0, 5, 5.2], 1.0, -9, 9) == pytest.approx([0, 4.6, 5.6])
+    assert apart([0, 2, 4], 1.0, -9, 9) == [0, 2, 4]
+    assert apart([1, 2, 4], 1.0, 0, 10) == [1, 2, 4]
+
+
+def test_labels_without_room_are_refused():
+    with pytest.raises(ValueError, match="no room"):
+        apart([1, 2, 3], 1.0, 0, 2.5)

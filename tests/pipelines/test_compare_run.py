@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,16 @@ def test_where_there_is_nothing_to_draw_a_note_says_why(world, compare):
     assert "no plot" not in compare(path, "--no-plots", captions=world.captions())[2]
 
 
+def test_letters_that_plots_cannot_show_are_named(world, compare):
+    path = world.config(
+        'ratios = [0.5, 1.0]\nseeds = [0]\n[[variant]]\nlabel = "cca 日本"\nmodel = "cca"\n'
+    )
+    code, _, err = compare(path, captions=world.captions())
+    assert code == 0
+    assert err.count("lacks 日本: boxes in the .png; the .svg has them") == 1
+    assert "Glyph" not in err
+
+
 def test_what_is_done_is_not_done_again(done, world, compare):
     path, captions, out, _ = done
     before = stamps(world.reports() / "cells")
@@ -183,17 +195,112 @@ def flipped(content: bytes) -> bytes:
         ("ranks.npz", flipped),
         ("cell.json", lambda content: b"junk"),
         ("cell.json", lambda content: content.replace(b'"record"', b'"recorded"')),
+        ("cell.json", lambda content: content.replace(b'"rsum"', b'"rsun"')),
     ],
 )
-def test_a_damaged_cell_is_done_again(done, world, compare, name, damage):
+def test_a_damaged_cell_is_done_again_and_named(done, world, compare, name, damage):
     path, captions, out, _ = done
     before = figures(world.results())
     file = world.reports() / "cells/a3vse-0.5-0" / name
     file.write_bytes(damage(file.read_bytes()))
     code, again, err = compare(path, captions=captions)
     assert (code, again) == (0, out), err
+    assert f"a3vse, 50 %, seed 0: done again, its {name} is damaged\n" in err
+    assert err.count("done again") == 1
     assert "9 trainings, 8 of them done before" in err
     assert figures(world.results()) == before
+
+
+def test_a_damaged_cell_whose_run_was_discarded_says_that_it_is_trained_again(done, world, compare):
+    path, captions, _, _ = done
+    assert compare(path, "--discard-runs", captions=captions)[0] == 0
+    (world.reports() / "cells/cca-0.5-0/ranks.npz").unlink()
+    code, _, err = compare(path, captions=captions)
+    assert code == 0, err
+    assert "cca, 50 %, seed 0: done again, its ranks.npz is missing\n" in err
+
+
+def test_what_was_begun_and_is_damaged_says_that_it_is_begun_anew(done, world, compare):
+    path, captions, _, _ = done
+    folder = world.reports() / "cells/cca-0.5-0"
+    (folder / "cell.json").unlink()
+    (folder / "progress.json").write_text('{"fingerprint": ')
+    code, _, err = compare(path, captions=captions)
+    assert code == 0, err
+    assert "cca, 50 %, seed 0: done again, its progress.json is damaged\n" in err
+
+
+def test_what_was_begun_goes_on_without_a_word(done, world, compare):
+    path, captions, _, _ = done
+    (world.reports() / "cells/cca-0.5-0/cell.json").unlink()
+    code, _, err = compare(path, captions=captions)
+    assert code == 0, err
+    assert "done again" not in err
+    assert "9 trainings, 8 of them done before" in err
+
+
+def test_what_is_left_out_is_named_with_what_does_it_again(done, world, compare):
+    path, captions, _, _ = done
+    cells = world.reports() / "cells"
+    for name in ("a3vse-no-adversary-0.5-0", "cca-1.0-0"):
+        (cells / name / "ranks.npz").write_bytes(b"junk")
+    before = stamps(cells)
+    code, _, err = compare(path, "--only", "a3vse", captions=captions)
+    assert code == 0, err
+    left_out = "50 %, seed 0: left out, its ranks.npz is damaged"
+    assert f"{LABELS[2]}, {left_out}; `--only '{LABELS[2]}'` does it again\n" in err
+    assert "cca, 100 %, seed 0: left out, its ranks.npz is damaged; `--only cca` does it" in err
+    assert err.count("left out") == 2  # a line a training
+    assert stamps(cells) == before
+    assert len(world.results()) == 10 - 3
+    code, _, err = compare(path, "--only", LABELS[2], "--only", "cca", captions=captions)
+    assert code == 0, err
+    assert len(world.results()) == 10
+
+
+@pytest.mark.parametrize("name", ["cell.json", "ranks.npz", "progress.json"])
+@pytest.mark.parametrize("only", [(), ("--only", "a3vse")])
+def test_what_cannot_be_read_ends_the_command_and_stays(done, world, compare, name, only):
+    path, captions, _, _ = done
+    folder = world.reports() / "cells/cca-0.5-0"
+    if name == "progress.json":
+        (folder / "cell.json").unlink()  # it is read of what is not done
+    (folder / name).unlink()
+    (folder / name).symlink_to(name)  # no user can read it, not even an administrator
+    before = stamps(world.reports())
+    code, out, err = compare(path, *only, captions=captions)
+    assert (code, out) == (3, "")
+    assert f"error: {folder / name} cannot be read: Too many levels of symbolic links" in err
+    assert "Traceback" not in err
+    assert stamps(world.reports()) == before
+
+
+def test_no_cell_is_read_more_often_for_those_that_come_after_it(world, compare):
+    path = world.config('models = ["cca"]\nratios = [0.5]\nseeds = [0, 1, 2, 3, 4]\n')
+    captions = world.captions()
+    with opened_files() as opened:
+        code, _, err = compare(path, captions=captions)
+    assert code == 0, err
+    times = Counter(file.parent.name for file in opened if file.name == "ranks.npz")
+    assert len(times) == 5
+    assert len(set(times.values())) == 1, times
+
+
+@contextmanager
+def opened_files():
+    """Every file that this process opens meanwhile."""
+    opened: list[Path] = []
+    watching = True
+
+    def note(event, arguments):  # it can be switched off, and not be taken away
+        if watching and event == "open" and isinstance(arguments[0], str):
+            opened.append(Path(arguments[0]))
+
+    sys.addaudithook(note)
+    try:
+        yield opened
+    finally:
+        watching = False
 
 
 def test_other_settings_do_their_cells_again(done, world, compare):
@@ -317,11 +424,25 @@ def test_what_this_machine_lacks_is_said_before_the_first_cell(world, compare, s
     captions = world.captions()
     code, out, err = compare(path, captions=captions)
     assert (code, out) == (2, "")
-    assert f"error: other, 50 %, seed 0: {message}" in err
+    assert f"one setting is wrong:\n  other: {message}" in err
     assert "--set" not in err
     assert not list(world.reports().rglob("cell.json"))
     # What is not asked for may be of another machine.
     assert compare(path, "--only", "cca", captions=captions)[0] == 0
+
+
+def test_all_that_this_machine_lacks_is_said_at_once(world, compare):
+    path = world.config(
+        'models = ["cca"]\nratios = [0.5, 1.0]\nseeds = [0, 1]\n'
+        '[[variant]]\nlabel = "half"\nmodel = "cca"\nset.precision = "fp16"\n'
+        '[[variant]]\nlabel = "far"\nmodel = "cca"\nset.device = "cuda:77"\n'
+    )
+    code, out, err = compare(path, captions=world.captions())
+    assert (code, out) == (2, "")
+    assert (
+        "2 settings are wrong:\n  half: precision fp16 needs a GPU\n  far: device cuda:77 " in err
+    )
+    assert "hint: use the setting precision=bf16 or fp32 on a CPU; use the setting device=" in err
 
 
 def test_without_matplotlib_all_but_the_plots_is_there(world, compare, monkeypatch):
