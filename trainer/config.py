@@ -234,20 +234,20 @@ class TrainConfig(Section):
         return self
 
 
-# The hinge loss of the baselines wants their authors' gentler rate, and words hidden and left out
-# as theirs are, in place of dropout.
+# The baselines have words hidden and left out, as their authors' are, in place of dropout.
 BASELINE: dict[str, Any] = {
     "epochs": 20,
-    "lr": 5e-4,
     "embed_size": 512,
     "text": {"dropout": 0.0, "word_drop": 0.12, "word_removal": 0.08},
     "hubness": {"weight": 0.0},
 }
 
-# What a model needs other than the defaults above, nested as in TOML.
+# What a model needs other than the defaults above, nested as in TOML. The networks' rates, batches
+# and negatives are the best of an equal number of settings each (docs/experiments.md).
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "a3vse": {},
-    "vsepp": BASELINE,
+    # All negatives in every epoch, as in its authors' code without --max_violation.
+    "vsepp": {**BASELINE, "batch_size": 64, "loss": {"warmup_epochs": 20}},
     "vse-infty": BASELINE,
     # Half the width: every pair of a word and a region costs a product of it.
     "scan": {**BASELINE, "embed_size": 256},

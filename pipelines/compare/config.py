@@ -25,7 +25,7 @@ from trainer.settings import (
 from weaksup.errors import UsageError, did_you_mean
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-PACKAGED = ("flickr8k", "flickr30k", "coco")
+PACKAGED = ("flickr8k", "flickr8k-baselines", "flickr30k", "coco")
 HINT = "mend the file; docs/compare.md describes every key"
 MAX_SEED = 2**32 - 1
 

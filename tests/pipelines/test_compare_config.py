@@ -14,7 +14,7 @@ from pipelines.compare.config import (
     load_comparison,
 )
 from pipelines.compare.plan import plan_cells
-from trainer.config import load_config
+from trainer.config import TrainConfig, load_config
 from trainer.settings import SettingsError
 from weaksup.errors import UsageError
 
@@ -188,7 +188,10 @@ def test_a_folder_is_no_file(tmp_path, monkeypatch):
     assert find_config(PACKAGED[0]).is_file()
 
 
-@pytest.mark.parametrize("name", PACKAGED)
+BASELINES = "flickr8k-baselines"
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGED if name != BASELINES])
 def test_what_comes_with_weaksup_can_be_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     comparison = load_comparison(find_config(name))
@@ -199,6 +202,20 @@ def test_what_comes_with_weaksup_can_be_run(name, tmp_path, monkeypatch):
     # Ablations are of the whole model at a ratio that it is trained at, too.
     for variant in comparison.variants:
         assert set(variant.ratios) <= set(comparison.variants[0].ratios)
+
+
+def test_the_baselines_have_an_equal_budget_which_holds_their_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    comparison = load_comparison(find_config(BASELINES))
+    assert comparison.name == BASELINES
+    assert comparison.test_split == "val"
+    tried: dict[str, list[TrainConfig]] = {}
+    for variant in comparison.variants:
+        tried.setdefault(variant.model, []).append(variant.config)
+    assert tried.keys() == {"cca", "vsepp", "vse-infty", "scan"}
+    for model, configs in tried.items():
+        assert len({config.to_json() for config in configs}) == len(configs) == 6
+        assert load_config(model=model, file=None, overrides={}) in configs
 
 
 def test_a_file_wins_over_what_comes_with_weaksup(tmp_path, monkeypatch):

@@ -64,9 +64,9 @@ def command(
     """Compare models over ratios of captions and over seeds.
 
     CONFIG is a TOML file, or the name of a comparison that comes with weaksup: flickr8k, flickr30k,
-    coco. Every cell subsamples, trains and evaluates; one that is done is not done again, and an
-    interrupted one goes on when the same command is given again. annotations.json of the workspace
-    plays no part.
+    coco, flickr8k-baselines. Every cell subsamples, trains and evaluates; one that is done is not
+    done again, and an interrupted one goes on when the same command is given again.
+    annotations.json of the workspace plays no part.
 
     \b
     Examples:
