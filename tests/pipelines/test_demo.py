@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -116,8 +117,9 @@ def test_it_ends_with_commands_that_lead_to_the_page(finished):
 def test_outside_of_the_virtual_environment_it_says_how_to_enter_it(
     finished, tmp_path, monkeypatch
 ):
-    folder, _, shown = finished
-    assert "source " not in shown
+    folder, _, _ = finished
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert "source " not in run(folder)[1]
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert "source " not in run(folder)[1]  # there is none
