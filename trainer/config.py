@@ -248,7 +248,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "a3vse": {},
     # All negatives in every epoch, as in its authors' code without --max_violation.
     "vsepp": {**BASELINE, "batch_size": 64, "loss": {"warmup_epochs": 20}},
-    "vse-infty": BASELINE,
+    "vse-infty": {**BASELINE, "lr": 2e-3},
     # Half the width: every pair of a word and a region costs a product of it.
     "scan": {**BASELINE, "embed_size": 256},
     "cca": {"hubness": {"weight": 0.0}},
