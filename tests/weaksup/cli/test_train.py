@@ -312,7 +312,6 @@ def test_the_same_command_goes_on_after_sigterm(interrupted, train, prepared):
     assert first == second
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="an administrator may write anywhere")
 def test_an_interrupted_run_needs_a_folder_of_its_own_that_can_be_written(
     interrupted, prepared, only_reading
 ):
