@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,17 @@ from weaksup.cli import main
 from weaksup.store import StoreItem, write_store
 from weaksup.types import STATUS_OK, STATUS_UNREADABLE, Provenance, Regions
 
+COMPARISON = """
+models = ["cca", "a3vse"]
+ratios = [0.5, 1.0]
+seeds = [0, 1]
+hold_out = 5
+[[variant]]
+label = "a3vse, no adversary"
+model = "a3vse"
+ratios = [0.5]
+set.w_adv = 0
+"""
 WORDS = (("dark", "sunny"), ("cat", "dog"), ("blue", "red"))
 PARTS = {"train": 24, "val": 6, "test": 5, "uncaptioned": 4}
 UNREADABLE = "test/0.jpg"
@@ -123,10 +138,23 @@ class World:
     def reports(self, name: str = "small") -> Path:
         return self.workspace / "reports" / "compare" / name
 
+    def figures(self, name: str = "small") -> list[dict[str, Any]]:
+        """Results without what depends on how a comparison was run."""
+        varying = ("seconds", "steps_per_second")
+        return [{k: v for k, v in r.items() if k not in varying} for r in self.results(name)]
 
-@pytest.fixture(scope="session")
-def make_world() -> Callable[[Path], World]:
-    return World
+    def stamps(self, folder: str = ".") -> dict[Path, int]:
+        """When each file under a folder of the reports was written, in ns."""
+        files = (path for path in (self.reports() / folder).rglob("*") if path.is_file())
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    def command(self, config: Path, captions: Path, *words: object) -> list[str]:
+        """What runs a comparison in a process of its own."""
+        call = (
+            *(sys.executable, "-m", "pipelines.compare", config, "--workspace", self.workspace),
+            *("--regions", self.regions, "--captions", captions, *words),
+        )
+        return [str(word) for word in call]
 
 
 @pytest.fixture
@@ -148,3 +176,30 @@ def compare(
         return (int(end.value.code or 0), *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A comparison that is done, in a process of its own: its folder and what was printed."""
+    world = World(tmp_path_factory.mktemp("finished"))
+    command = world.command(world.config(COMPARISON), world.captions())
+    # One thread, as each of two processes has in the tests: others would round otherwise.
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    end = subprocess.run(command, capture_output=True, text=True, env=alone)
+    assert end.returncode == 0, end.stderr
+    return world.folder, end.stdout, end.stderr
+
+
+@pytest.fixture
+def done(finished: tuple[Path, str, str], world: World) -> tuple[Path, Path, str, str]:
+    """A copy of it: the file, the captions, and what was printed."""
+    folder, out, err = finished
+    shutil.copytree(folder, world.folder, dirs_exist_ok=True)
+    out = out.replace(str(folder), str(world.folder))
+    return world.folder / "small.toml", world.folder / "captions-0.csv", out, err
+
+
+@pytest.fixture
+def asked(world: World) -> tuple[Path, Path]:
+    """The same file and captions, with nothing done."""
+    return world.config(COMPARISON), world.captions()
