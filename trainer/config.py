@@ -233,6 +233,11 @@ class TrainConfig(Section):
             raise ValueError("every share of fusion is 0: there is nothing to compare")
         return self
 
+    @property
+    def has_epochs(self) -> bool:
+        """Whether the model is trained step by step, and the epoch best on val is kept."""
+        return self.model != "cca"
+
 
 # The baselines have words hidden and left out, as their authors' are, in place of dropout.
 BASELINE: dict[str, Any] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -45,11 +46,14 @@ IMAGE_CHUNK, TEXT_CHUNK = 256, 512
 class RunDescription:
     """What a run was made from (``config.json``).
 
+    Where the run lies below the folder of its store, as in a workspace, the file names what is in
+    that folder relative to the run: both can be moved, or copied, together.
+
     Attributes:
         config: every setting.
-        regions: the region store, absolute.
-        captions: the captions file, absolute.
-        annotations: the annotations file, absolute.
+        regions: the region store.
+        captions: the captions file.
+        annotations: the annotations file.
         provenance: of the store: features of another origin mean nothing to the model.
         feature_size: D, width of a region feature.
         sources: how many concepts each source of evidence has.
@@ -65,13 +69,21 @@ class RunDescription:
 
     def write(self, folder: Path) -> None:
         """Write ``config.json``, whole or not at all."""
+        home = self.regions.resolve().parent
+        here = folder.resolve()
+
+        def noted(path: Path) -> str:
+            path = path.resolve()
+            movable = here.is_relative_to(home) and path.is_relative_to(home)
+            return Path(os.path.relpath(path, here)).as_posix() if movable else str(path)
+
         content = {
             "format": FORMAT,
             "version": VERSION,
             "config": self.config.model_dump(mode="json"),
-            "regions": str(self.regions),
-            "captions": str(self.captions),
-            "annotations": str(self.annotations),
+            "regions": noted(self.regions),
+            "captions": noted(self.captions),
+            "annotations": noted(self.annotations),
             "provenance": asdict(self.provenance),
             "feature_size": self.feature_size,
             "sources": list(self.sources),
@@ -97,12 +109,17 @@ class RunDescription:
                 f"version {content.get('version')!r})",
                 "train again with this version of weaksup",
             )
+        here = folder.resolve()
+
+        def place(name: str) -> Path:
+            return Path(os.path.normpath(here / content[name]))
+
         try:
             return cls(
                 TrainConfig.model_validate_json(json.dumps(content["config"])),
-                Path(content["regions"]),
-                Path(content["captions"]),
-                Path(content["annotations"]),
+                place("regions"),
+                place("captions"),
+                place("annotations"),
                 Provenance(**content["provenance"]),
                 int(content["feature_size"]),
                 tuple(map(int, content["sources"])),

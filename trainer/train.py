@@ -234,7 +234,7 @@ def _begin(
     drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), data.unannotated)
     if drawn and _trains_on_unannotated(config, data):
         fewest = min(fewest, drawn)
-    if config.model != "cca" and fewest < world.size:
+    if config.has_epochs and fewest < world.size:
         raise UsageError(
             f"{world.size} processes cannot share batches of {fewest} gold pairs or "
             "un-annotated images",

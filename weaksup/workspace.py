@@ -1,8 +1,9 @@
 """Where each stage's files are by default, and what the user has told us once already.
 
 A workspace is a folder. ``workspace.toml`` in it remembers the image folders, the captions file
-and, if it is elsewhere, the region store, as absolute paths, so that the commands after the first
-run bare.
+and, if it is elsewhere, the region store, so that the commands after the first run bare. What lies
+in the workspace is named relative to it, so that it can be moved or copied whole, and anything else
+by an absolute path.
 """
 
 from __future__ import annotations
@@ -67,14 +68,18 @@ class Workspace:
                 "name a folder with --workspace",
             )
         memory = path / "workspace.toml"
+
+        def place(item: object) -> Path:
+            return Path(os.path.normpath(path.resolve() / str(item)))
+
         if not memory.exists():
             return cls(path)
         try:
             content = tomllib.loads(memory.read_text(encoding="utf-8"))
-            images = tuple(Path(str(item)) for item in content.get("images", []))
-            captions = Path(str(content["captions"])) if "captions" in content else None
-            store = Path(str(content["regions"])) if "regions" in content else None
-            models = tuple(Path(str(item)) for item in content.get("models", []))
+            images = tuple(place(item) for item in content.get("images", []))
+            captions = place(content["captions"]) if "captions" in content else None
+            store = place(content["regions"]) if "regions" in content else None
+            models = tuple(place(item) for item in content.get("models", []))
         except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, TypeError) as error:
             raise DataError(
                 f"{memory} cannot be read: {error}",
@@ -108,13 +113,18 @@ class Workspace:
         # Here, so that `weaksup doctor` can say that it is missing.
         import tomli_w
 
-        content: dict[str, object] = {"images": [str(path) for path in new.images]}
+        home = self.folder.resolve()
+
+        def noted(path: Path) -> str:
+            return (path.relative_to(home) if path.is_relative_to(home) else path).as_posix()
+
+        content: dict[str, object] = {"images": [noted(path) for path in new.images]}
         if new.captions is not None:
-            content["captions"] = str(new.captions)
+            content["captions"] = noted(new.captions)
         if new.store is not None:
-            content["regions"] = str(new.store)
+            content["regions"] = noted(new.store)
         if new.models:
-            content["models"] = [str(path) for path in new.models]
+            content["models"] = [noted(path) for path in new.models]
         write_atomically(
             self.folder / "workspace.toml",
             tomli_w.dumps(content),

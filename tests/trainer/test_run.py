@@ -141,9 +141,39 @@ def test_a_vocabulary_of_another_size_is_refused(run):
 
 def test_the_description_is_written_whole(world, run, tmp_path):
     description = RunDescription.read(run)
-    description.write(tmp_path)
-    assert (tmp_path / "config.json").read_text() == (run / "config.json").read_text()
-    assert not list(tmp_path.glob("*.tmp"))
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    description.write(beside)
+    assert (beside / "config.json").read_text() == (run / "config.json").read_text()
+    assert not list(beside.glob("*.tmp"))
+
+
+def noted(folder):
+    content = json.loads((folder / "config.json").read_text())
+    return [content[name] for name in ("regions", "captions", "annotations")]
+
+
+def test_a_run_names_what_lies_in_its_store_s_folder_relative_to_itself(run, tmp_path):
+    description = replace(
+        RunDescription.read(run),
+        regions=tmp_path / "home/regions.h5",
+        captions=tmp_path / "captions.csv",
+        annotations=tmp_path / "home/kept/annotations.json",
+    )
+    inside, outside = tmp_path / "home/runs/a", tmp_path / "other"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+        description.write(folder)
+        assert RunDescription.read(folder) == description
+    captions = str(tmp_path / "captions.csv")
+    assert noted(inside) == ["../../regions.h5", captions, "../../kept/annotations.json"]
+    assert noted(outside) == [
+        str(tmp_path / "home/regions.h5"),
+        captions,
+        str(tmp_path / "home/kept/annotations.json"),
+    ]
+    moved = (tmp_path / "home").rename(tmp_path / "moved")
+    assert RunDescription.read(moved / "runs/a").regions == moved / "regions.h5"
 
 
 @pytest.fixture

@@ -45,9 +45,6 @@ class RetrievalModel(nn.Module, ABC):
     cross_attention: CrossAttention | None = None
     """How regions and words are compared one by one; None where they lie in no common space."""
 
-    has_epochs: bool = True
-    """Whether it is trained step by step, and the epoch that does best on val is kept."""
-
     @abstractmethod
     def encode_images(self, regions: RegionInputs) -> Encoded:
         """Encode a batch of images."""

@@ -22,8 +22,6 @@ class CCA(EmbeddingModel):
             the detector names.
     """
 
-    has_epochs = False
-
     def __init__(self, linear: LinearTower) -> None:
         super().__init__()
         self.linear = linear

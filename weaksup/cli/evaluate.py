@@ -122,7 +122,7 @@ def command(
     chosen = choose_split(corpus, store, split)
     notes = [*corpus.notes, *chosen.notes]
     # Who asks for val knows; other data had no part in training.
-    if chosen.name != split and not other and loaded.model.has_epochs:
+    if chosen.name != split and not other and loaded.description.config.has_epochs:
         notes.append(CHOSEN_ON_VAL)
     for note in notes:
         notices.print(f"note: {note}", markup=False)

@@ -30,7 +30,7 @@ def show_run(out: Console, folder: Path, description: RunDescription) -> dict[st
     lines = [
         ("model", config.model),
         ("seed", str(config.seed)),
-        ("epochs", f"{history.epochs} of {config.epochs}" if config.model != "cca" else "none"),
+        ("epochs", f"{history.epochs} of {config.epochs}" if config.has_epochs else "none"),
         ("settings", ", ".join(f"{k}={v}" for k, v in changed.items()) or "the defaults"),
         ("best val rsum", rsum),
         ("captions", str(description.captions)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,21 @@ def test_other_captions_and_regions(workspace, evaluate, pictures, tmp_path):
     # Neither the run's own figures nor the next `train` are disturbed.
     assert report(workspace, "test") == own
     assert (workspace / "workspace.toml").read_text() == memory
+
+
+def test_a_copied_workspace_reads_its_own_store(workspace, capsys, tmp_path):
+    copy = tmp_path / "elsewhere/workspace"
+    shutil.copytree(workspace, copy)
+    (copy / "regions.h5").write_bytes(b"junk")
+    assert called(capsys, "evaluate")[0] == 0
+    code, _, err = called(capsys, "evaluate", "--workspace", copy)
+    assert code == 3
+    assert f"{copy / 'regions.h5'} " in err
+    shutil.copy(workspace / "regions.h5", copy)
+    code, out, _ = called(capsys, "evaluate", "--workspace", copy)
+    assert code == 0
+    assert "evaluation-test.json" in out
+    assert report(copy, "test")["regions_file"] == str(copy / "regions.h5")
 
 
 def test_own_data_by_name_are_own_data(workspace, evaluate, tmp_path):
