@@ -177,7 +177,7 @@ def _train(
 
     def choose() -> tuple[Path, bool]:
         if resume:
-            return interrupted_folder(workspace, name=name, model=settings.model), True
+            return interrupted_folder(workspace, name=name, settings=settings), True
         return choose_folder(workspace, name=name, description=description, fingerprint=fingerprint)
 
     with ExitStack() as stack:

@@ -112,7 +112,7 @@ def check_runs_place(
         DataError: if there is no run to resume.
     """
     if resume:
-        _check_folder(interrupted_folder(workspace, name=name, model=settings.model))
+        _check_folder(interrupted_folder(workspace, name=name, settings=settings))
         return
     for folder in _candidates(workspace, name, settings.model):
         if name is not None or _is_open_to(folder, settings):
@@ -147,8 +147,11 @@ def _check_folder(folder: Path) -> None:
     check_place(folder, hint=hint)
 
 
-def interrupted_folder(workspace: Workspace, *, name: str | None, model: str) -> Path:
-    """The folder of the run that ``--resume`` goes on with: the first that was interrupted.
+def interrupted_folder(workspace: Workspace, *, name: str | None, settings: TrainConfig) -> Path:
+    """The folder of the run that ``--resume`` goes on with.
+
+    The first that was interrupted and has these settings; if none has, the first, which
+    :func:`claim_folder` then refuses with what differs.
 
     Raises:
         DataError: if there is none.
@@ -156,11 +159,15 @@ def interrupted_folder(workspace: Workspace, *, name: str | None, model: str) ->
     """
     from trainer.checkpoint import STATE
 
-    for folder in _candidates(workspace, name, model):
+    interrupted = []
+    for folder in _candidates(workspace, name, settings.model):
         if not (folder / "config.json").exists():
             break
         if (folder / STATE).exists():
-            return folder
+            interrupted.append(folder)
+    if interrupted:
+        fitting = (folder for folder in interrupted if _is_open_to(folder, settings))
+        return next(fitting, interrupted[0])
     where = workspace.runs / name if name else workspace.runs
     raise DataError(f"there is no interrupted run to resume in {where}", "leave --resume away")
 

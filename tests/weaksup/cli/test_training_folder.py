@@ -77,10 +77,19 @@ def test_without_a_name_the_first_that_is_free_is_taken(workspace, choose, leave
 
 
 @pytest.mark.parametrize("name", [None, "a3vse"])
-def test_what_was_interrupted_is_gone_on_with(workspace, choose, leave, name):
+def test_what_was_interrupted_is_gone_on_with(workspace, describe, choose, leave, name):
     folder = leave("a3vse", "interrupted")
     assert choose(name) == (folder, True)
-    assert interrupted_folder(workspace, name=name, model="a3vse") == folder
+    settings = describe().config
+    assert interrupted_folder(workspace, name=name, settings=settings) == folder
+
+
+def test_of_several_the_one_that_fits_is_resumed(workspace, describe, leave):
+    first = leave("a3vse", "interrupted", epochs="3")
+    second = leave("a3vse-2", "interrupted", epochs="4")
+    for epochs, folder in (("3", first), ("4", second), ("5", first)):
+        settings = describe(epochs=epochs).config
+        assert interrupted_folder(workspace, name=None, settings=settings) == folder
 
 
 def test_what_has_no_checkpoint_yet_is_begun_anew(choose, leave):
@@ -110,18 +119,18 @@ def test_what_was_made_from_other_things_is_refused_once_it_is_ours(choose, leav
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a/"])
-def test_what_is_no_folder_name_is_refused(workspace, choose, name):
+def test_what_is_no_folder_name_is_refused(workspace, describe, choose, name):
     with pytest.raises(UsageError, match="is no folder name"):
         choose(name)
     with pytest.raises(UsageError, match="is no folder name"):
-        interrupted_folder(workspace, name=name, model="a3vse")
+        interrupted_folder(workspace, name=name, settings=describe().config)
 
 
-def test_without_an_interrupted_run_there_is_none_to_resume(workspace, leave):
+def test_without_an_interrupted_run_there_is_none_to_resume(workspace, describe, leave):
     leave("a3vse", "finished")
     for name, where in ((None, workspace.runs), ("a3vse", workspace.runs / "a3vse")):
         with pytest.raises(DataError) as caught:
-            interrupted_folder(workspace, name=name, model="a3vse")
+            interrupted_folder(workspace, name=name, settings=describe().config)
         assert caught.value.message == f"there is no interrupted run to resume in {where}"
 
 
