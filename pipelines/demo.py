@@ -56,7 +56,7 @@ class Entry:
     options: tuple[str, ...]
 
 
-GOLD_ALONE = ("loss.w_weak=0", "fusion.concepts=0", "fusion.objects=0")
+GOLD_ALONE = ("unannotated=false", "loss.w_weak=0", "fusion.concepts=0", "fusion.objects=0")
 COMPARISON = (
     Entry("a3vse-20", "a3vse", False, ("--model", "a3vse")),
     Entry(

@@ -206,6 +206,10 @@ class TrainConfig(Section):
         default=0, ge=0, description="processes that read batches ahead; 0 reads in training's own"
     )
     embed_size: int = Field(default=256, ge=1, description="width of the common space")
+    unannotated: bool = Field(
+        default=True,
+        description="read un-annotated images: for weak pairs, banks and statistics (a3vse)",
+    )
     text: TextConfig = TextConfig()
     regions: RegionsConfig = RegionsConfig()
     loss: LossConfig = LossConfig()
@@ -229,6 +233,10 @@ class TrainConfig(Section):
         loss = self.loss
         if not (loss.w_gold or loss.w_weak or loss.w_pseudo or loss.w_adv):
             raise ValueError("every weight of a loss is 0: there is nothing to train")
+        if not (self.unannotated or loss.w_gold or loss.w_pseudo):
+            raise ValueError(
+                "unannotated = false leaves nothing to train: loss.w_gold and loss.w_pseudo are 0"
+            )
         if not (self.fusion.network or self.fusion.linear or self.fusion.concepts):
             raise ValueError("every share of fusion is 0: there is nothing to compare")
         return self

@@ -212,13 +212,8 @@ def _trains_on_unannotated(config: TrainConfig, data: TrainingData) -> bool:
 
 
 def reads_unannotated(config: TrainConfig) -> bool:
-    """Whether un-annotated images are read at all.
-
-    A baseline, and a3vse without a loss that needs them, gets nothing of un-annotated images, not
-    even a word or a statistic.
-    """
-    loss = config.loss
-    return config.model == "a3vse" and bool(loss.w_weak or loss.w_pseudo or loss.w_adv)
+    """Whether un-annotated images are read at all; a baseline gets not even a statistic of them."""
+    return config.model == "a3vse" and config.unannotated
 
 
 def _begin(

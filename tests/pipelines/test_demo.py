@@ -80,6 +80,8 @@ def test_the_ablation_sees_gold_pairs_alone_and_all_else_is_equal(finished):
     assert full["loss"]["w_weak"] > 0
     assert full["fusion"]["concepts"] > 0
     assert full["fusion"]["objects"] > 0
+    assert full["unannotated"]
+    full["unannotated"] = False
     full["loss"]["w_weak"] = full["fusion"]["concepts"] = full["fusion"]["objects"] = 0.0
     assert full == ablated
     # A term that is new must be switched off, too.

@@ -131,11 +131,18 @@ def test_of_what_the_detector_names_baselines_learn_nothing_and_the_linear_tower
 
 
 @pytest.mark.parametrize("ablation", [{}, {"fusion__concepts": 0, "fusion__objects": 0}])
-def test_without_a_loss_for_them_unannotated_images_change_no_byte(world, tiny, tmp_path, ablation):
-    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0, **ablation)
+def test_unannotated_images_that_are_left_out_change_no_byte(world, tiny, tmp_path, ablation):
+    config = tiny("a3vse", epochs=1, unannotated=False, **ablation)
     before = trained(world, config, tmp_path, "before")
     changed = world.change("unannotated", **OTHER)
     assert before == trained(changed, config, tmp_path, "after")
+
+
+def test_without_weak_pairs_unannotated_images_stay_in_the_banks(world, tiny, tmp_path):
+    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0)
+    before = trained(world, config, tmp_path, "before")
+    changed = world.change("unannotated", **OTHER)
+    assert before != trained(changed, config, tmp_path, "after")
 
 
 @pytest.mark.parametrize("model", MODEL_NAMES)

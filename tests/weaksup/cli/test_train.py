@@ -122,6 +122,10 @@ def test_a_name_is_not_taken_twice(train, prepared):
             [f"--set={name}=0" for name in ("w_gold", "w_weak", "w_adv", "w_pseudo")],
             "every weight of a loss is 0",
         ),
+        (
+            [f"--set={item}" for item in ("w_gold=0", "unannotated=false")],
+            "unannotated = false leaves nothing to train",
+        ),
         (("--name", "a/b"), "no folder name"),
         (("--name", ""), "no folder name"),
         (("--name", ".."), "no folder name"),
