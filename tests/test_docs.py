@@ -83,7 +83,7 @@ def test_every_setting_is_described():
     expected = {*settings(TrainConfig), *flat(MODEL_DEFAULTS["vse-infty"])}
     assert described == expected
     # What the text above the table says of others.
-    own = {"lr": 1e-3, "batch_size": 64, "loss": {"warmup_epochs": 20}}
+    own = {"lr": 1e-3, "batch_size": 64, "loss": {"negatives": "all"}}
     assert {"lr": 1e-3, **MODEL_DEFAULTS["vsepp"]} == {**MODEL_DEFAULTS["vse-infty"], **own}
     assert MODEL_DEFAULTS["cca"] == {"hubness": {"weight": 0.0}}
 

@@ -165,6 +165,7 @@ def build_objective(
     if config.model in ("vsepp", "vse-infty", "scan"):
         return HingeObjective(
             margin=loss.margin,
+            negatives=loss.negatives,
             warmup_epochs=loss.warmup_epochs,
             reads_fragments=config.model == "scan",
         )

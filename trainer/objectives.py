@@ -20,6 +20,7 @@ from trainer.adversarial import (
     reversal_coefficient,
     reverse_gradient,
 )
+from trainer.config import Negatives
 from trainer.data import Batch
 from trainer.encoders import Encoded
 from trainer.losses import concept_overlap, distillation, hinge_ranking, info_nce
@@ -85,17 +86,25 @@ class Objective(nn.Module, ABC):
 
 
 class HingeObjective(Objective):
-    """Hinge ranking on the gold pairs: the mean first, then the hardest negative.
+    """Hinge ranking on the gold pairs.
 
     Args:
         margin: in units of cosine.
+        negatives: the hardest of each row and column, or the sum over all.
         warmup_epochs: epochs on all negatives before the hardest (1 in VSE-infinity).
         reads_fragments: whether the model's similarity is of fragments.
     """
 
-    def __init__(self, *, margin: float, warmup_epochs: int, reads_fragments: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        margin: float,
+        negatives: Negatives,
+        warmup_epochs: int,
+        reads_fragments: bool = False,
+    ) -> None:
         super().__init__()
-        self.margin, self.warmup_epochs = margin, warmup_epochs
+        self.margin, self.negatives, self.warmup_epochs = margin, negatives, warmup_epochs
         self.reads_fragments = reads_fragments
 
     def forward(self, model: Encoders, batch: Batch, progress: Progress) -> Losses:
@@ -107,7 +116,7 @@ class HingeObjective(Objective):
                 model.similarity(images, texts),
                 positive,
                 margin=self.margin,
-                hardest=progress.epoch >= self.warmup_epochs,
+                hardest=self.negatives == "hardest" and progress.epoch >= self.warmup_epochs,
             )
         return Losses({"gold": loss}, pairs=int(positive.sum()))
 

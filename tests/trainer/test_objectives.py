@@ -140,7 +140,7 @@ def test_the_adversary_reaches_the_encoders_reversed_and_at_the_start_not_at_all
 
 @pytest.mark.parametrize("model", ["vsepp", "vse-infty", "scan"])
 def test_baselines_go_from_all_negatives_to_the_hardest(prepare, model):
-    built, objective, batch = prepare(model, margin=0.5, warmup_epochs=2)
+    built, objective, batch = prepare(model, margin=0.5, warmup_epochs=2, negatives="hardest")
     assert len(batch.image) == batch.annotated
     assert not list(objective.parameters())
     images, texts = built.encode_images(batch.regions), built.encode_texts(batch.captions)
@@ -152,6 +152,16 @@ def test_baselines_go_from_all_negatives_to_the_hardest(prepare, model):
         found = objective(built, batch, Progress(epoch, 0.5)).terms
         expected = hinge_ranking(similarity, positive, margin=0.5, hardest=hardest)
         torch.testing.assert_close(found["gold"], expected)
+
+
+@pytest.mark.parametrize("settings", [{"model": "vsepp"}, {"model": "scan", "negatives": "all"}])
+def test_all_negatives_stay_all_negatives(prepare, settings):
+    """By default, too, in the model whose best setting they are."""
+    built, objective, batch = prepare(**settings)
+    losses = [objective(built, batch, Progress(epoch, 0.5)).total for epoch in (0, 1, 1000)]
+    assert losses[0] == losses[1] == losses[2]
+    hardest = prepare(**{**settings, "negatives": "hardest"})[1]
+    assert hardest(built, batch, Progress(1, 0.5)).total < losses[0]
 
 
 def test_padding_of_either_sentence_batch_does_not_count(prepare, grow_tokens):
