@@ -37,6 +37,24 @@ def make_accelerator(*, device: str, precision: str, world: World = ALONE) -> Ac
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
 
 
+def choose_device(device: str) -> torch.device:
+    """Where a run that is trained does its work, in full precision.
+
+    Args:
+        device: as for ``make_accelerator``.
+
+    Raises:
+        UsageError: if the device does not exist here.
+    """
+    if _is_cpu(device):
+        return torch.device("cpu")
+    if device != "auto":
+        _check_gpu(device, hint="use the device auto or cpu")
+    # Recurrent layers would round to 10 bits, and evaluation differ from that on a processor.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda" if device == "auto" else device)
+
+
 def check_device(*, device: str, precision: str) -> None:
     """Refuse what this machine does not have; nothing is changed.
 
@@ -49,7 +67,7 @@ def check_device(*, device: str, precision: str) -> None:
     """
     on_cpu = _is_cpu(device)
     if not on_cpu and device != "auto":
-        _check_gpu(device)
+        _check_gpu(device, hint="use the setting device=auto or cpu")
     if on_cpu and precision == "fp16":
         raise UsageError(
             "precision fp16 needs a GPU",
@@ -88,16 +106,16 @@ def _half() -> str:
     return "bf16" if native else "fp16"
 
 
-def _check_gpu(device: str) -> None:
+def _check_gpu(device: str, *, hint: str) -> None:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"unknown device '{device}'", "use auto, cpu, cuda or cuda:N") from error
     if wanted.type != "cuda":
-        raise UsageError(f"training on '{device}' is not supported", "use auto, cpu or cuda:N")
+        raise UsageError(f"work on '{device}' is not supported", "use auto, cpu or cuda:N")
     count = torch.cuda.device_count()
     if (wanted.index or 0) >= count:
         raise UsageError(
             f"device {device} is not here: torch sees {count} GPUs",
-            "use the setting device=auto or cpu",
+            hint,
         )

@@ -23,6 +23,7 @@ from trainer.build import Sizes, build_model
 from trainer.checkpoint import WEIGHTS, load_weights
 from trainer.config import TrainConfig
 from trainer.data import read_images, read_regions
+from trainer.device import choose_device
 from trainer.evidence import sources
 from trainer.fragments import Fragments, FragmentTable
 from trainer.index import Index, build_index, has_index, open_index, readable
@@ -460,9 +461,10 @@ def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
 
     Args:
         folder: of the run, such as ``weaksup-workspace/runs/a3vse``.
-        device: as torch names it.
+        device: ``auto`` (a GPU if there is one), or as torch names it.
 
     Raises:
+        UsageError: if the device does not exist here.
         DataError: if a file of the run is missing, damaged, or does not fit the others.
     """
     folder = Path(folder)
@@ -477,7 +479,7 @@ def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
         ),
     )
     load_weights(folder / WEIGHTS, model)
-    target = torch.device(device)
+    target = choose_device(device)
     return Run(folder, description, model=model.to(target), vocabulary=vocabulary, device=target)
 
 

@@ -18,8 +18,6 @@ from pipelines.compare.results import VERSION, Done, Record, write_cell
 from pipelines.compare.standing import find_cell
 from pipelines.compare.stored import DamagedError
 from trainer.checkpoint import STATE, read_fingerprint
-from trainer.config import TrainConfig
-from trainer.device import make_accelerator
 from trainer.evaluate import EvaluationResult, ProtocolName, evaluate_protocols
 from trainer.evidence import sources
 from trainer.logging import JsonlLogger, Logger, Loggers
@@ -166,13 +164,8 @@ def _ended(progress: Progress, result: TrainingResult) -> Progress:
 def _evaluate(
     cell: Cell, data: ComparisonData, folder: Path, protocols: Sequence[ProtocolName]
 ) -> dict[str, EvaluationResult]:
-    run = load_run(folder, device=_device(cell.config))
+    run = load_run(folder, device=cell.config.device)
     return evaluate_protocols(run, data.store, data.test.images, protocols)
-
-
-def _device(config: TrainConfig) -> str:
-    """Where the run was trained."""
-    return str(make_accelerator(device=config.device, precision="fp32").device)
 
 
 def _record(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.device import check_device, make_accelerator
+from trainer.device import check_device, choose_device, make_accelerator
 from trainer.distributed import World
 from weaksup.errors import UsageError
 
@@ -77,3 +77,21 @@ def test_what_is_no_gpu_of_one_process_alone_is_refused(chosen, monkeypatch, dev
 def test_a_device_that_is_not_here(device):
     with pytest.raises(UsageError, match=device):
         make_accelerator(device=device, precision="auto")
+
+
+def test_what_is_trained_already_works_on_what_there_is():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto").type == expected
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(UsageError, match=r"device cuda:99 is not here.*\n.*use the device auto"):
+        choose_device("cuda:99")
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        choose_device("gpu")
+
+
+@no_gpu
+def test_a_gpu_does_not_round_what_is_evaluated(chosen, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert choose_device("auto") == torch.device("cuda")
+    assert not torch.backends.cudnn.allow_tf32

@@ -14,6 +14,7 @@ from rich.text import Text
 from weaksup.cli.json_file import json_option, write_json
 from weaksup.cli.options import (
     EXISTING,
+    device_option,
     in_workspace,
     regions_option,
     run_option,
@@ -68,6 +69,7 @@ CHOSEN_ON_VAL = "the best epoch was chosen on these very images, which flatters 
     metavar="WEIGHT",
     help="What cross attention counts beside the similarity; needs --rerank.  [default: 0.02]",
 )
+@device_option
 @json_option("the figures")
 @workspace_option
 def command(
@@ -78,6 +80,7 @@ def command(
     protocol: ProtocolName,
     top: int | None,
     rerank_weight: float | None,
+    device: str,
     json_file: Path | None,
     workspace_folder: Path | None,
 ) -> None:
@@ -107,7 +110,7 @@ def command(
         weight = RERANK_WEIGHT if rerank_weight is None else rerank_weight
         rerank = RerankOptions(top=top, weight=weight)
     workspace = Workspace.open(workspace_folder)
-    loaded = load_run(run_folder(workspace, run))
+    loaded = load_run(run_folder(workspace, run), device=device)
     # A run that may only be read, such as a colleague's, can be evaluated, too.
     if json_file is None:
         check_place(loaded.folder, hint="mend the permissions, or name a file with --json")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from weaksup.cli.options import (
+    device_option,
     in_workspace,
     progress,
     regions_option,
@@ -50,12 +51,14 @@ AUTO = "auto"
     is_flag=True,
     help="Put the images of --regions behind those that the index has; nothing is trained again.",
 )
+@device_option
 @workspace_option
 def command(
     run: str | None,
     regions: Path | None,
     kind: str,
     add: bool,
+    device: str,
     workspace_folder: Path | None,
 ) -> None:
     """Embed all images, to search in them.
@@ -78,7 +81,7 @@ def command(
     if add and regions is None:
         raise UsageError("--add needs the store of the new images", "name it with --regions FILE")
     workspace = Workspace.open(workspace_folder)
-    loaded = load_run(run_folder(workspace, run))
+    loaded = load_run(run_folder(workspace, run), device=device)
     # Such as a colleague's: before the work.
     check_place(
         loaded.folder,

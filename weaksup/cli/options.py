@@ -108,6 +108,17 @@ def regions_option(*, default: str) -> Callable[[F], F]:
     )
 
 
+def device_option(function: F) -> F:
+    """``--device`` of commands that read many images or texts with a run."""
+    return click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, ...; auto is a GPU if there is one.",
+    )(function)
+
+
 def models_option(function: F) -> F:
     """``--models``: where what read the images may lie, if the workspace does not know."""
     return click.option(

@@ -134,6 +134,16 @@ def test_other_captions_and_regions(workspace, evaluate, pictures, tmp_path):
     assert (workspace / "workspace.toml").read_text() == memory
 
 
+@pytest.mark.parametrize("command", ["evaluate", "index"])
+def test_a_device_that_is_not_here_is_refused(workspace, capsys, command):
+    before = {*(workspace / "runs/cca-0").iterdir()}
+    code, out, err = called(capsys, command, "--device", "cuda:99")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: device cuda:99 is not here")
+    assert {*(workspace / "runs/cca-0").iterdir()} == before
+    assert called(capsys, command, "--device", "cpu")[0] == 0
+
+
 def test_a_copied_workspace_reads_its_own_store(workspace, capsys, tmp_path):
     copy = tmp_path / "elsewhere/workspace"
     shutil.copytree(workspace, copy)
