@@ -249,6 +249,16 @@ def test_cells_are_ordered_so_that_early_ones_compare(load):
         assert cell.config.seed == (7 if cell.folder == "cca-1.0-7" else cell.seed)
 
 
+def test_a_closed_form_whose_banks_are_drawn_is_trained_with_every_seed(load):
+    cells = plan_cells(
+        load('models = ["cca"]\nratios = [1.0]\nseeds = [7, 3]\nset.hubness.weight = 0.6')
+    )
+    assert [(cell.folder, cell.config.seed) for cell in cells] == [
+        ("cca-1.0-7", 7),
+        ("cca-1.0-3", 3),
+    ]
+
+
 def test_every_key_is_described(request):
     page = (request.config.rootpath / "docs/compare.md").read_text(encoding="utf-8").splitlines()
     table = page[page.index("| key | default | meaning |") :]
