@@ -75,6 +75,15 @@ def test_settings_are_those_of_train(load):
     assert (mine.ratios, mine.seeds) == ((1.0, 0.5), (4,))
 
 
+def test_shared_settings_need_to_fit_the_models_that_are_compared_alone(load):
+    for model, setting in (
+        ("vsepp", "embed_size = 510"),
+        ("cca", "regions.heads = 7"),
+        ("vse-infty", "loss = {w_gold = 0, w_weak = 0}"),
+    ):
+        assert len(load(f"models = ['{model}']\nset.{setting}").variants) == 1
+
+
 def test_all_that_is_wrong_is_said_at_once(load):
     found = problems(
         load,
@@ -145,6 +154,11 @@ def test_all_that_is_wrong_is_said_at_once(load):
             "'a, b' and 'a b' would have the same folder",
         ),
         ('models = ["a3vse"]\nset.heads = 3', "does not divide embed_size"),
+        (
+            'models = ["vsepp", "a3vse"]\nset.heads = 3\n[[variant]]\nlabel = "b"\nset.lr = 0.5',
+            "does not divide embed_size",
+        ),
+        ('models = ["vsepp"]\nset.heads = 65', "regions.heads = 65 (set): expected an integer"),
     ],
 )
 def test_what_is_refused(load, text, message):
