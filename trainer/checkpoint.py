@@ -33,7 +33,8 @@ NOT_WRITTEN = (
     "checkpoint"
 )
 PARTS = {"modules", "position", "fingerprint", "random"}
-SETTINGS = "settings"  # of a fingerprint: JSON, which tells what differs
+# Of a fingerprint: JSON, which tells what differs; and what a run is computed in.
+SETTINGS, PRECISION = "settings", "precision"
 
 
 @dataclass
@@ -223,6 +224,13 @@ def check_fingerprint(path: Path, fingerprint: dict[str, str]) -> None:
 
 def _compare(path: Path, stored: dict[str, str], fingerprint: dict[str, str]) -> None:
     different = [name for name, value in fingerprint.items() if stored.get(name) != value]
+    if different == [PRECISION] and PRECISION in stored:
+        before, now = stored[PRECISION], fingerprint[PRECISION]
+        raise UsageError(
+            f"the interrupted run in {path.parent} was trained in the precision {before}, and "
+            f"would go on in {now}",
+            f"give the setting precision={before}, choose another --name, or delete that folder",
+        )
     if different:
         if SETTINGS in different:
             told = _told_settings(stored.get(SETTINGS, ""), fingerprint[SETTINGS])

@@ -249,6 +249,17 @@ class TrainConfig(Section):
         """Whether the model is trained step by step, and the epoch best on val is kept."""
         return self.model != "cca"
 
+    @property
+    def decisive(self) -> TrainConfig:
+        """These settings with the defaults of those that say where a run is made and how fast.
+
+        What they change of it is rounding: runs that differ in nothing else are one run.
+        """
+        fields = type(self).model_fields
+        return self.model_copy(
+            update={name: fields[name].default for name in ("device", "workers")}
+        )
+
 
 # The baselines have words hidden and left out, as their authors' are, in place of dropout.
 BASELINE: dict[str, Any] = {

@@ -17,7 +17,7 @@ class History:
 
     Attributes:
         steps: after each optimizer step.
-        validations: after each epoch.
+        validations: after each epoch; none where the captions have no val images.
     """
 
     steps: tuple[Event, ...]
@@ -25,8 +25,15 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """How many were finished."""
-        return len({event.epoch for event in self.validations})
+        """How many were finished; of a run that has weights, which it has after the first."""
+        if self.validations:
+            return len({event.epoch for event in self.validations})
+        if not self.steps:
+            return 0
+        # Nothing is logged at the end of an epoch then: each has as many steps as the first.
+        first = self.steps[0].epoch
+        length = max(event.step for event in self.steps if event.epoch == first) // (first + 1)
+        return self.steps[-1].step // length
 
     @property
     def best(self) -> Event | None:

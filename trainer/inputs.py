@@ -48,7 +48,7 @@ class Standardizer(nn.Module):
     """Features to zero mean and unit variance, channel by channel.
 
     The statistics are buffers: they travel in the checkpoint. They come from the training images
-    alone (``fit``); unstandardised features collapse the hardest-negative loss.
+    alone (``set``); unstandardised features collapse the hardest-negative loss.
 
     Args:
         size: D.

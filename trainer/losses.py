@@ -51,7 +51,8 @@ def info_nce(similarity: Tensor, target: Tensor, *, temperature: float | Tensor)
     Args:
         similarity: (B, C) float, cosines.
         target: (B, C) float >= 0: how much of a positive a pair is. Rows and columns are
-            normalised to sum 1 inside; all-zero ones take no part.
+            normalised to sum 1 inside. An all-zero row has no positive and is not averaged over,
+            but its image stays a negative of every text; so does the text of an all-zero column.
         temperature: divides the cosines.
 
     Returns:

@@ -205,7 +205,8 @@ class AlignmentObjective(Objective):
         if semantics is None:
             return Losses(terms)
         if self.weak:
-            # An image without a concept has nothing to say, and must not be pulled anywhere.
+            # An image without a concept has no positive, and no cross entropy of its own: it and
+            # its empty list of words are negatives of the others, and nothing else.
             target = self._target(batch)
             terms["weak"] = self.weak * self._nce(images.pooled[b:], semantics.pooled, target)
         if self.adversarial:

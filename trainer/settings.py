@@ -171,6 +171,30 @@ def combine(schema: type[S], layers: Sequence[Layer]) -> S:
         SettingsError: lists everything that is wrong: the key, the value, its source, what is
             allowed, and for an unknown key the nearest known one.
     """
+    result, problems, hint = _combine(schema, layers, together=True)
+    if result is None or problems:
+        raise SettingsError(problems, hint)
+    return result
+
+
+def check_values(schema: type[Section], layer: Layer) -> list[str]:
+    """What is wrong with values each by itself, as ``combine`` would tell it.
+
+    Whether they fit one another, and the schema's defaults, is not looked at.
+    """
+    return _combine(schema, [layer], together=False)[1]
+
+
+def _combine(
+    schema: type[S], layers: Sequence[Layer], *, together: bool
+) -> tuple[S | None, list[str], str]:
+    """The settings, what is wrong with them, and what can be done about it.
+
+    Args:
+        schema: of the settings.
+        layers: the last one wins.
+        together: whether to tell of settings that do not fit one another, too.
+    """
     known = dict(_fields(schema))
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -186,14 +210,15 @@ def combine(schema: type[S], layers: Sequence[Layer]) -> S:
                 problems.append(f"{_given(key, value, layer.source)}: {meant or 'unknown'}")
                 # What is like nothing needs to be told what there is.
                 hint = hint if meant else _listing(known)
+    result = None
     try:
         # Through JSON, because there strict still takes a list for a tuple.
         result = schema.model_validate_json(json.dumps(_nested(merged), default=str))
     except ValidationError as error:
-        problems += [_problem(item, known, sources) for item in error.errors()]
-    if not problems:
-        return result
-    raise SettingsError(problems, hint)
+        # What is wrong with all of them has no place.
+        found = [item for item in error.errors() if together or item["loc"]]
+        problems += [_problem(item, known, sources) for item in found]
+    return result, problems, hint
 
 
 def _fields(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -21,6 +21,7 @@ from torch.optim import AdamW
 
 from trainer.build import Sizes, build_linear, build_model, build_objective
 from trainer.checkpoint import (
+    PRECISION,
     SETTINGS,
     STATE,
     WEIGHTS,
@@ -42,6 +43,7 @@ from trainer.loop import Step, train_steps, warmup_cosine
 from trainer.models.a3vse import A3VSE
 from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
+from trainer.precision import resolve_precision
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
 from trainer.teacher import fit_concepts, fit_hubness, fit_linear, make_teacher
@@ -243,10 +245,17 @@ def _begin(
 def run_fingerprint(
     config: TrainConfig, store: RegionStore, corpus: Corpus, annotations: Annotations
 ) -> dict[str, str]:
-    """What a run is made from, by name; a run resumes only with equal ones."""
+    """What a run is made from, by name; a run resumes only with equal ones.
+
+    Raises:
+        UsageError: if the device does not exist here, or cannot do the precision.
+    """
     kept = json.dumps(asdict(annotations), sort_keys=True).encode()
+    # What `auto` is depends on the device: what it is here counts, and not what was written.
+    settings = config.decisive.model_copy(update={PRECISION: "auto"})
     return {
-        SETTINGS: config.model_dump_json(),
+        SETTINGS: settings.model_dump_json(),
+        PRECISION: resolve_precision(device=config.device, precision=config.precision),
         "regions": store.fingerprint,
         "captions": corpus.fingerprint,
         "annotations": hashlib.sha256(kept).hexdigest(),

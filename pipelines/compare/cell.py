@@ -38,7 +38,7 @@ MakeLoggers = Callable[[Plan], Sequence[Logger]]
 def cell_fingerprint(cell: Cell, data: ComparisonData, protocols: Sequence[str]) -> dict[str, str]:
     """What a cell is made from, by name; it is done again if one of these has changed."""
     return {
-        "settings": cell.config.model_dump_json(),
+        "settings": cell.config.decisive.model_dump_json(),
         "regions": data.store.fingerprint,
         "captions": data.corpus.fingerprint,
         "ratio": repr(cell.ratio),
@@ -142,7 +142,9 @@ def _train(
 
 
 def _resumes(folder: Path, fingerprint: dict[str, str]) -> bool:
-    """Whether there is a state to go on from; one that is damaged is begun anew."""
+    """Whether there is a state to go on from; what is damaged, or was begun in the precision of
+    another device, is begun anew.
+    """
     try:
         return (folder / STATE).exists() and read_fingerprint(folder / STATE) == fingerprint
     except DataError:

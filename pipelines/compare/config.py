@@ -17,9 +17,11 @@ from trainer.settings import (
     Layer,
     Section,
     SettingsError,
+    check_values,
     combine,
     flatten,
     list_settings,
+    parse_overrides,
     read_toml,
 )
 from weaksup.errors import UsageError, did_you_mean
@@ -28,6 +30,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 PACKAGED = ("flickr8k", "flickr8k-baselines", "flickr30k", "coco")
 HINT = "mend the file; docs/compare.md describes every key"
 MAX_SEED = 2**32 - 1
+# Settings that are not for `set`, and what gives them.
+TAKEN = {"seed": "`seeds`", "model": "`models` or the variant's `model`"}
 
 S = TypeVar("S", bound=Section)
 
@@ -195,7 +199,9 @@ def load_comparison(path: Path) -> Comparison:
     section = _combine(ComparisonSection, Layer(path.name, content), problems)
     # Of what could not be understood the rest is checked all the same.
     shared = _flat(content.get("set"))
-    if _settings(None, shared, "set", problems) is None:
+    wrong = _wrong_values(shared, "set")
+    if wrong:
+        problems += wrong
         shared = {}  # wrong for every variant: said once
     drafts = [
         _draft(table, Layer(path.name, table), where, problems) for where, table in _tables(content)
@@ -282,18 +288,33 @@ def _settings(
     model: ModelName | None, values: Mapping[str, Any], source: str, problems: list[str]
 ) -> TrainConfig | None:
     """The training settings that some values make, or None with their problems added."""
-    taken = {"seed": "`seeds`", "model": "`models` or the variant's `model`"}
-    before = len(problems)
-    problems += [
-        f"{key} ({source}): it comes from {where}" for key, where in taken.items() if key in values
-    ]
-    overrides = {key: _text(value) for key, value in values.items() if key not in taken}
+    wrong = _taken(values, source)
+    problems += wrong
     try:
-        config = load_config(model=model, file=None, overrides=overrides, source=source)
+        config = load_config(model=model, file=None, overrides=_overrides(values), source=source)
     except SettingsError as error:
-        problems += error.problems
+        # Values of all variants that do not fit one another would be told of each.
+        problems += [problem for problem in error.problems if problem not in problems]
         return None
-    return config if len(problems) == before else None
+    return None if wrong else config
+
+
+def _wrong_values(values: Mapping[str, Any], source: str) -> list[str]:
+    """What is wrong with settings by themselves, of whichever model they are."""
+    layer = Layer(source, parse_overrides(TrainConfig, _overrides(values)))
+    return [*_taken(values, source), *check_values(TrainConfig, layer)]
+
+
+def _taken(values: Mapping[str, Any], source: str) -> list[str]:
+    """What is wrong with settings that other keys of the file give."""
+    return [
+        f"{key} ({source}): it comes from {where}" for key, where in TAKEN.items() if key in values
+    ]
+
+
+def _overrides(values: Mapping[str, Any]) -> dict[str, str]:
+    """All other settings, as ``load_config`` takes them."""
+    return {key: _text(value) for key, value in values.items() if key not in TAKEN}
 
 
 def _text(value: Any) -> str:

@@ -65,9 +65,10 @@ def trained_seed(variant: Variant, ratio: float, seed: int) -> int:
     """The seed that a cell is trained with.
 
     The closed form draws nothing at random, and all captions are all captions: with them one
-    training stands for every seed.
+    training stands for every seed. Not with a hubness correction, whose banks are drawn.
     """
-    return variant.seeds[0] if variant.model == "cca" and ratio == 1 else seed
+    draws = variant.model != "cca" or bool(variant.config.hubness.weight)
+    return seed if draws or ratio < 1 else variant.seeds[0]
 
 
 def shown_ratio(ratio: float) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.suggest.choose import DEFAULT, Pool, StrategyName
-from trainer.config import changed_settings
+from trainer.config import changed_settings, flat_settings
 from trainer.data import EvaluationSet
 from trainer.evaluate import EvaluationResult, choose_split, evaluate_embeddings
 from trainer.history import History, read_history
@@ -130,7 +130,7 @@ def collect(run: Run, store: RegionStore, captions: Path, *, split: str) -> Repo
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         epochs=config.epochs,
         seed=config.seed,
-        settings=_flat(config.model_dump(mode="json")),
+        settings=flat_settings(config.model_dump(mode="json")),
         changed=changed_settings(config),
         history=read_history(run.folder / "metrics.jsonl"),
         store=summarise(store, top=8),
@@ -191,16 +191,6 @@ def _suggestions(annotations: Annotations, corpus: Corpus, store: RegionStore) -
         return {}
     pool = Pool(store=store, corpus=corpus, annotations=annotations, run=None, seed=0)
     return pool.rank(DEFAULT, count=SUGGESTED).reasons
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in content.items():
-        if isinstance(value, dict):
-            result.update(_flat(value, f"{prefix}{name}."))
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
 
 
 def own_captions(evaluated: Evaluated, image: int) -> Sequence[str]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipelines.compare.cell import run_cell
+from pipelines.compare.config import load_comparison
+from pipelines.compare.plan import plan_cells
+from trainer.checkpoint import STATE
+from trainer.logging import Loggers
 from weaksup.cli import main
 
 
@@ -159,6 +167,48 @@ def test_other_settings_do_their_cells_again(done, world, compare):
     changed = {path.parent.name for path in after if after[path] != before.get(path)}
     assert changed == {"a3vse-no-adversary-0.5-0", "a3vse-no-adversary-0.5-1"}
     assert world.results()[2]["set"] == {"w_adv": 0.1}
+
+
+def test_how_fast_cells_are_made_does_none_again(done, world, compare):
+    path, captions, out, _ = done
+    before = world.stamps("cells")
+    path.write_text(path.read_text().replace('device = "cpu"', 'device = "auto"\nworkers = 2'))
+    code, again, err = compare(path, captions=captions)
+    assert (code, again) == (0, out), err
+    assert "9 trainings, 9 of them done before" in err
+    assert world.stamps("cells") == before
+
+
+def test_what_was_begun_in_another_precision_is_begun_anew(world):
+    """As ``auto`` may be on another device."""
+    path = world.config('models = ["vsepp"]\nratios = [0.5]\nseeds = [0]\n')
+    (cell,) = plan_cells(load_comparison(path))
+    data, folder, starts = world.data(world.captions()), world.folder / "cell", []
+
+    def run(logger):
+        def make_loggers(plan):
+            starts.append(plan.start_step)
+            return [logger]
+
+        run_cell(cell, data, folder=folder, protocols=("full",), make_loggers=make_loggers)
+
+    for precision in ("fp32", "bf16"):
+        with pytest.raises(KeyboardInterrupt):
+            run(Interrupts())
+        state = torch.load(folder / STATE, weights_only=True)
+        state["fingerprint"]["precision"] = precision
+        torch.save(state, folder / STATE)
+    run(Loggers(()))
+    assert starts == [0, 1, 0]
+
+
+class Interrupts:
+    """A logger at whose first event somebody presses Ctrl-C."""
+
+    def log(self, event):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self): ...
 
 
 def test_other_captions_do_everything_again(done, world, compare):

@@ -75,6 +75,15 @@ def test_settings_are_those_of_train(load):
     assert (mine.ratios, mine.seeds) == ((1.0, 0.5), (4,))
 
 
+def test_shared_settings_need_to_fit_the_models_that_are_compared_alone(load):
+    for model, setting in (
+        ("vsepp", "embed_size = 510"),
+        ("cca", "regions.heads = 7"),
+        ("vse-infty", "loss = {w_gold = 0, w_weak = 0}"),
+    ):
+        assert len(load(f"models = ['{model}']\nset.{setting}").variants) == 1
+
+
 def test_all_that_is_wrong_is_said_at_once(load):
     found = problems(
         load,
@@ -145,6 +154,11 @@ def test_all_that_is_wrong_is_said_at_once(load):
             "'a, b' and 'a b' would have the same folder",
         ),
         ('models = ["a3vse"]\nset.heads = 3', "does not divide embed_size"),
+        (
+            'models = ["vsepp", "a3vse"]\nset.heads = 3\n[[variant]]\nlabel = "b"\nset.lr = 0.5',
+            "does not divide embed_size",
+        ),
+        ('models = ["vsepp"]\nset.heads = 65', "regions.heads = 65 (set): expected an integer"),
     ],
 )
 def test_what_is_refused(load, text, message):
@@ -247,6 +261,16 @@ def test_cells_are_ordered_so_that_early_ones_compare(load):
     ]
     for cell in cells:
         assert cell.config.seed == (7 if cell.folder == "cca-1.0-7" else cell.seed)
+
+
+def test_a_closed_form_whose_banks_are_drawn_is_trained_with_every_seed(load):
+    cells = plan_cells(
+        load('models = ["cca"]\nratios = [1.0]\nseeds = [7, 3]\nset.hubness.weight = 0.6')
+    )
+    assert [(cell.folder, cell.config.seed) for cell in cells] == [
+        ("cca-1.0-7", 7),
+        ("cca-1.0-3", 3),
+    ]
 
 
 def test_every_key_is_described(request):

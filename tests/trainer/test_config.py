@@ -27,6 +27,13 @@ def test_every_model_has_defaults_that_are_valid():
         assert load(model).model == model
 
 
+def test_where_and_how_fast_does_not_decide_a_run():
+    given = {"device": "cuda:1", "workers": "3"}
+    assert load(**given).decisive == load().decisive == load()
+    for other in ({"lr": "0.5"}, {"precision": "fp32"}, {"seed": "1"}):
+        assert load(**given, **other).decisive == load(**other) != load()
+
+
 def test_model_defaults_lie_between_those_of_all_models_and_the_file(toml, monkeypatch):
     monkeypatch.setitem(MODEL_DEFAULTS, "vsepp", {"epochs": 3, "lr": 0.25})
     assert (load("vsepp").epochs, load("a3vse").epochs) == (3, TrainConfig().epochs)

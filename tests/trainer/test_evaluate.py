@@ -10,6 +10,7 @@ from trainer.evaluate import (
     choose_split,
     evaluate_embeddings,
     evaluate_images,
+    evaluate_protocols,
     evaluate_scores,
     write_evaluation,
 )
@@ -175,6 +176,21 @@ def test_folds_of_another_size_are_refused(images):
     with pytest.raises(UsageError, match=r"5,000 images, here are") as error:
         evaluate_embeddings(rows, texts, owner, protocol="folds-1k")
     assert "--protocol full" in error.value.hint
+
+
+@pytest.mark.parametrize("model", ["vsepp", "scan"])
+def test_a_wrong_protocol_is_refused_before_anything_is_encoded(world, tiny, tmp_path, model):
+    world.train(tiny(model, epochs=1), tmp_path / model)
+    run, store = load_run(tmp_path / model), world.store()
+    images = choose_split(world.corpus(), store, "val").images
+    encoded = []
+    for module in run.model.modules():
+        module.register_forward_pre_hook(lambda *_: encoded.append(1))
+    with pytest.raises(UsageError, match="folds-1k is defined for 5,000 images"):
+        evaluate_protocols(run, store, images, ("full", "folds-1k"))
+    assert not encoded
+    assert evaluate_protocols(run, store, images, ("full",)).keys() == {"full"}
+    assert encoded
 
 
 def test_an_unknown_protocol_is_refused():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from trainer.history import read_history
+from trainer.history import History, read_history
 from trainer.logging import Event, JsonlLogger
 from weaksup.errors import DataError
 
@@ -31,6 +33,26 @@ def test_what_was_logged_is_read(tmp_path):
     assert [event.step for event in history.validations] == [2, 3, 4]
     assert history.epochs == 3
     assert (history.best.epoch, history.best.values) == (1, {"rsum": 50.0})
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs"), [((3,), 1), ((3, 1), 1), ((3, 2), 1), ((3, 3), 2), ((3, 3, 1), 2)]
+)
+def test_epochs_are_counted_without_validations_too(steps, epochs):
+    """Three steps an epoch; of the last one all, or those until an interruption."""
+    numbered = [epoch for epoch, count in enumerate(steps) for _ in range(count)]
+    events = [Event("step", step, epoch, {}) for step, epoch in enumerate(numbered, start=1)]
+    assert History(tuple(events), ()).epochs == epochs
+
+
+def test_the_epochs_of_a_run_without_val_images(world, tiny, tmp_path):
+    rows = tuple(replace(r, part="test") if r.part == "val" else r for r in world.rows)
+    log = tmp_path / "metrics.jsonl"
+    config = tiny("vsepp", epochs=3)
+    replace(world, rows=rows).train(config, tmp_path, make_logger=lambda plan: JsonlLogger(log))
+    history = read_history(log)
+    assert not history.validations
+    assert history.epochs == 3
 
 
 def test_no_file_is_no_history(tmp_path):

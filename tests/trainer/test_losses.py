@@ -95,7 +95,7 @@ def naive_info_nce(similarity, target, temperature):
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
 def test_info_nce_with_weighted_targets(similarity, temperature):
     target = torch.rand(5, 5, generator=torch.Generator().manual_seed(1))
-    target[1], target[:, 3] = 0, 0  # takes no part
+    target[1], target[:, 3] = 0, 0  # no positives: not averaged over, and negatives of the others
     loss = info_nce(similarity, target, temperature=temperature)
     expected = naive_info_nce(similarity.tolist(), target.tolist(), temperature)
     assert float(loss) == pytest.approx(expected, rel=1e-4)

@@ -5,7 +5,15 @@ from typing import Literal
 import pytest
 from pydantic import Field, model_validator
 
-from trainer.settings import Layer, Section, combine, list_settings, parse_overrides, parse_value
+from trainer.settings import (
+    Layer,
+    Section,
+    check_values,
+    combine,
+    list_settings,
+    parse_overrides,
+    parse_value,
+)
 from weaksup.errors import UsageError
 
 
@@ -131,6 +139,14 @@ def test_a_wrong_item_of_a_list_names_its_setting():
 def test_a_rule_over_several_settings_is_reported_in_its_own_words():
     _, lines, _ = problems({"kind": "fancy", "inner": {"width": 1}})
     assert lines == ["kind = fancy needs inner.width of at least 2"]
+
+
+def test_values_can_be_checked_each_by_itself():
+    values = {"kind": "fancy", "inner": {"width": 1}}
+    assert check_values(Schema, Layer("", values)) == []
+    wrong = {**values, "rate": -1.0, "wdth": 3}
+    assert check_values(Schema, Layer("source 0", wrong)) == problems(wrong)[1]
+    assert len(problems(wrong)[1]) == 2
 
 
 def test_a_configuration_survives_toml_and_json():

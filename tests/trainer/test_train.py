@@ -360,6 +360,36 @@ def test_a_run_of_anything_else_is_not_resumed_and_left_as_it_is(world, tiny, tm
     assert after == before
 
 
+def test_where_a_run_is_made_and_how_fast_is_no_other_run(world, tiny):
+    config = tiny("vsepp", precision="fp32", device="cpu")
+    elsewhere = tiny("vsepp", precision="fp32", device="auto", workers=3)
+    assert world.fingerprint(elsewhere) == world.fingerprint(config)
+
+
+def test_a_run_goes_on_with_another_number_of_workers(world, tiny, tmp_path):
+    expected = whole_run(world, tiny("vsepp", **LONG), tmp_path / "whole")[0]
+    interrupted(world, tiny("vsepp", **LONG), tmp_path / "run")
+    world.train(tiny("vsepp", **LONG, workers=1), tmp_path / "run", resume=True)
+    assert files(tmp_path / "run") == expected
+
+
+def test_a_run_goes_on_in_its_own_precision_alone(world, tiny, tmp_path):
+    """``bf16`` stands for what ``auto`` is on a GPU."""
+    before = interrupted(world, tiny("vsepp", **LONG, device="cpu"), tmp_path / "run")
+    with pytest.raises(UsageError) as caught:
+        world.train(
+            tiny("vsepp", **LONG, device="cpu", precision="bf16"), tmp_path / "run", resume=True
+        )
+    assert caught.value.message == (
+        f"the interrupted run in {tmp_path / 'run'} was trained in the precision fp32, and would "
+        "go on in bf16"
+    )
+    assert "give the setting precision=fp32" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    named = tiny("vsepp", **LONG, device="cpu", precision="fp32")
+    assert world.train(named, tmp_path / "run", resume=True).epochs == LONG["epochs"]
+
+
 def test_a_damaged_state_is_refused(world, tiny, tmp_path):
     config = tiny("vsepp", **LONG)
     interrupted(world, config, tmp_path / "run")

@@ -15,7 +15,7 @@ CHUNK = 1024
 
 
 class TfIdf(nn.Module):
-    """L2-normalised (1 + log) term frequency times inverse document frequency.
+    """L2-normalised log(1 + term frequency) times inverse document frequency.
 
     Source: Salton and Buckley, "Term-weighting approaches in automatic text retrieval", 1988.
 

@@ -175,6 +175,7 @@ def _is_other(given: Path | None, recorded: Path) -> bool:
 
 def _warn_of_training_images(run: Run, images: Sequence[str], notices: Console) -> None:
     """Say how many of the images the run was trained on, going by their ids."""
+    from trainer.train import reads_unannotated
     from weaksup.corpora import read_annotations
 
     source = run.description.annotations
@@ -184,7 +185,7 @@ def _warn_of_training_images(run: Run, images: Sequence[str], notices: Console) 
         text = f"whether the run was trained on these images is not known: {source} cannot be read"
     else:
         seen = {*annotations.annotated}
-        if run.model_name == "a3vse":  # the baselines see the gold pairs alone
+        if reads_unannotated(run.description.config):
             seen.update(annotations.unannotated)
         count = sum(image in seen for image in images)
         if not count:

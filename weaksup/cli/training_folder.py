@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def choose_folder(
         UsageError: if a named run is another one, or finished; for a name that is none of a folder.
         DataError: if a run's files are damaged, or another process ends a run meanwhile.
     """
-    from trainer.checkpoint import STATE, WEIGHTS, read_fingerprint
+    from trainer.checkpoint import STATE, WEIGHTS
     from trainer.run import RunDescription
 
     for folder in _candidates(workspace, name, description.config.model):
@@ -81,9 +82,9 @@ def choose_folder(
         begun = (folder / "config.json").exists()
         if not begun:
             break
-        if not (unfinished or trained) and RunDescription.read(folder) == description:
+        if not (unfinished or trained) and _is_same(RunDescription.read(folder), description):
             break
-        if unfinished and (name is not None or read_fingerprint(folder / STATE) == fingerprint):
+        if unfinished and (name is not None or _is_meant(folder, description, fingerprint)):
             return folder, True
         if name is not None:
             state = "finished" if trained else "made from other data or settings"
@@ -92,6 +93,27 @@ def choose_folder(
                 "choose another --name, or delete that folder",
             )
     return folder, False
+
+
+def _is_same(one: RunDescription, other: RunDescription) -> bool:
+    """Whether two runs differ in nothing but where they are made, and how fast."""
+    return replace(one, config=one.config.decisive) == replace(other, config=other.config.decisive)
+
+
+def _is_meant(folder: Path, description: RunDescription, fingerprint: dict[str, str]) -> bool:
+    """Whether an interrupted run is the one that is wanted.
+
+    It is if ``auto`` was another precision on another device, too: that is for :func:`claim_folder`
+    to refuse, and no reason to train all of it again in a further folder.
+    """
+    from trainer.checkpoint import PRECISION, STATE, read_fingerprint
+    from trainer.run import RunDescription
+
+    stored = read_fingerprint(folder / STATE)
+    if {**stored, PRECISION: fingerprint[PRECISION]} != fingerprint:
+        return False
+    wanted = description.config.precision
+    return stored == fingerprint or RunDescription.read(folder).config.precision == wanted
 
 
 def check_runs_place(
@@ -130,7 +152,7 @@ def _is_open_to(folder: Path, settings: TrainConfig) -> bool:
     if (folder / WEIGHTS).exists() and not (folder / STATE).exists():
         return False
     try:
-        return RunDescription.read(folder).config == settings
+        return RunDescription.read(folder).config.decisive == settings.decisive
     except DataError:  # whether that matters is told when the folder is chosen
         return False
 

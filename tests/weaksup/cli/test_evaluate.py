@@ -343,6 +343,17 @@ def a3vse(workspace, capsys):
     return workspace
 
 
+@pytest.mark.parametrize(("setting", "count"), [("true", 16), ("false", 8)])
+def test_of_unannotated_images_it_warns_where_the_run_has_read_them(
+    prepared, capsys, setting, count
+):
+    words = [word for each in (*SMALL, f"unannotated={setting}") for word in ("--set", each)]
+    assert called(capsys, "train", *words)[0] == 0
+    code, _, err = called(capsys, "evaluate", "--split", "train")
+    assert code == 0
+    assert f"warning: {count} of 16 evaluated images in the training of the run a3vse" in err
+
+
 def test_re_ranking_reports_its_gain_and_its_cost(a3vse, evaluate):
     assert evaluate("--run", "net")[0] == 0
     path = a3vse / "runs" / "net" / "evaluation-test.json"

@@ -19,7 +19,7 @@ from weaksup.errors import DataError, UsageError
 from weaksup.types import Provenance
 from weaksup.workspace import Workspace
 
-MADE_FROM = {"settings": "these"}
+MADE_FROM = {"settings": "these", "precision": "fp32"}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def leave(workspace, describe):
 def test_without_a_name_the_first_that_is_free_is_taken(workspace, choose, leave):
     assert choose() == (workspace.runs / "a3vse", False)
     leave("a3vse", "finished")
-    leave("a3vse-2", "interrupted", made_from={"settings": "others"})
+    leave("a3vse-2", "interrupted", made_from={**MADE_FROM, "settings": "others"})
     leave("a3vse-3", "begun", epochs="3")
     assert choose() == (workspace.runs / "a3vse-4", False)
 
@@ -96,6 +96,42 @@ def test_what_has_no_checkpoint_yet_is_begun_anew(choose, leave):
     assert choose("mine") == (leave("mine", "begun"), False)
 
 
+def test_another_device_and_other_workers_are_no_other_settings(workspace, describe, choose, leave):
+    elsewhere, settings = {"device": "cpu", "workers": "2"}, describe().config
+    begun = leave("a3vse", "begun", **elsewhere)
+    assert choose() == choose("a3vse") == (begun, False)
+    (workspace.runs / "a3vse-2").touch()  # where the search would go on
+    check_runs_place(workspace, name=None, settings=settings, resume=False)
+
+
+def test_of_several_the_one_of_another_device_is_resumed(workspace, describe, leave):
+    leave("a3vse", "interrupted", epochs="3")
+    second = leave("a3vse-2", "interrupted", device="cpu", workers="2")
+    settings = describe().config
+    assert interrupted_folder(workspace, name=None, settings=settings) == second
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("auto", "a3vse"),
+        # Asked for: then `auto` is another setting.
+        ("bf16", "a3vse-2"),
+    ],
+)
+def test_what_auto_began_on_another_device_is_not_trained_again_in_a_further_folder(
+    choose, leave, before, name
+):
+    leave("a3vse", "interrupted", made_from={**MADE_FROM, "precision": "bf16"}, precision=before)
+    folder, resumes = choose()
+    assert (folder.name, resumes) == (name, name == "a3vse")
+    if resumes:
+        with ExitStack() as stack, pytest.raises(UsageError) as caught:
+            claim_folder(choose, stack, fingerprint=MADE_FROM)
+        assert "was trained in the precision bf16, and would go on in fp32" in caught.value.message
+        assert "precision=bf16" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("state", "settings", "said"),
     [
@@ -110,7 +146,7 @@ def test_a_name_that_another_run_has_is_refused(choose, leave, state, settings, 
 
 
 def test_what_was_made_from_other_things_is_refused_once_it_is_ours(choose, leave):
-    folder = leave("mine", "interrupted", made_from={"settings": "others"})
+    folder = leave("mine", "interrupted", made_from={**MADE_FROM, "settings": "others"})
     # Until then another process may be training it, or end.
     assert choose("mine") == (folder, True)
     with ExitStack() as stack, pytest.raises(UsageError) as caught:
@@ -160,7 +196,10 @@ def test_the_place_that_is_tried_is_the_one_that_is_used(
     workspace, describe, choose, leave, state, settings, used
 ):
     leave(
-        "a3vse", state, made_from={"settings": str(settings)} if settings else MADE_FROM, **settings
+        "a3vse",
+        state,
+        made_from={**MADE_FROM, **({"settings": str(settings)} if settings else {})},
+        **settings,
     )
     # What cannot be written stands where the search goes on.
     (workspace.runs / "a3vse-2").touch()
