@@ -379,6 +379,8 @@ def _descend(
         weight_decay=config.weight_decay,
     )
     schedule = warmup_cosine(optimizer, steps=config.epochs * steps, warmup=config.warmup)
+    # Before a state is loaded, all of which it would take to the device (trainer/checkpoint.py).
+    prepared = accelerator.prepare(optimizer)
     modules = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
     if accelerator.scaler is not None:
         modules["scaler"] = accelerator.scaler
@@ -392,7 +394,6 @@ def _descend(
             device=accelerator.device,
             alone=world.alone,
         )
-    prepared = accelerator.prepare(optimizer)
     start = position.epoch * steps + position.step
     plan = Plan(
         epochs=config.epochs,

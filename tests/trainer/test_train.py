@@ -330,6 +330,24 @@ def test_the_plan_of_a_resumed_run_knows_what_was_reached(world, tiny, tmp_path)
     assert second.best_rsum is not None
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_resumed_optimizer_counts_its_steps_in_main_memory(world, tiny, tmp_path):
+    """It reads them at every step, and would wait for the GPU each time."""
+    config = tiny("a3vse", **LONG, device="cuda")
+    for resume, step in ((False, 2), (True, 4)):
+        with pytest.raises(KeyboardInterrupt):
+            world.train(
+                config,
+                tmp_path / "run",
+                resume=resume,
+                make_logger=lambda plan, step=step: Recorder(step, interrupt()),
+            )
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    moments = state["modules"]["optimizer"]["state"].values()
+    assert {moment["step"].device.type for moment in moments} == {"cpu"}
+    assert {moment["exp_avg"].device.type for moment in moments} == {"cuda"}
+
+
 def interrupted(world, config, folder):
     with pytest.raises(KeyboardInterrupt):
         world.train(config, folder, make_logger=lambda plan: Recorder(4, interrupt()))
