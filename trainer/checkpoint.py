@@ -116,7 +116,7 @@ def save_state(
 
     Args:
         path: of the state file.
-        modules: name -> object with ``state_dict`` (model, objective, optimizer, schedule).
+        modules: name -> object with ``state_dict`` (model, objective, optimizer, schedule, ...).
         position: how far the run has come.
         fingerprint: what the run was made from; resuming with anything else is refused.
 

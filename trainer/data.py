@@ -102,9 +102,9 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Teacher:
-    """A teacher's view of the training data (trainer/teacher.py).
+    """A teacher's view of the training data (trainer/teacher.py). A run's state holds it.
 
     Attributes:
         images: (N, k) float32, L2-normalised, in the order of ``TrainingData.rows``.
@@ -113,6 +113,20 @@ class Teacher:
 
     images: Float32
     captions: Float32
+
+    @classmethod
+    def unread(cls) -> Teacher:
+        """One that a state is still to be loaded into; N, G and k are 0."""
+        return cls(np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.float32))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            "images": torch.from_numpy(self.images),
+            "captions": torch.from_numpy(self.captions),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.images, self.captions = state["images"].numpy(), state["captions"].numpy()
 
 
 @dataclass(frozen=True)

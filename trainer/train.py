@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -142,9 +143,12 @@ def train(
     validate = _validator(config, store, corpus, data, model)
     if isinstance(model, CCA):
         return world.on_first(lambda: _fit(model, config, data, folder, validate, make_logger))
-    teacher = world.on_first(lambda: _solve(model, config, data))
-    # Solved once, not by each: libraries and numbers of threads round in different ways.
-    world.copy_first(model)
+    if resume:  # The state brings what was solved.
+        teacher = Teacher.unread() if _has_teacher(config) else None
+    else:
+        teacher = world.on_first(lambda: _solve(model, config, data))
+        # Solved once, not by each: libraries and numbers of threads round in different ways.
+        world.copy_first(model)
     return _descend(
         model,
         config,
@@ -308,6 +312,10 @@ def _fit(
     return TrainingResult(math.nan if result is None else result.rsum, 0, 1)
 
 
+def _has_teacher(config: TrainConfig) -> bool:
+    return config.model == "a3vse" and bool(config.loss.w_pseudo)
+
+
 def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Teacher | None:
     """What is computed before the first step: statistics, and the towers that have a closed form.
 
@@ -321,7 +329,7 @@ def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Te
         return None
     if model.concepts is not None:
         fit_concepts(model.concepts, data)
-    teaches = bool(config.loss.w_pseudo)
+    teaches = _has_teacher(config)
     linear = model.linear
     if linear is None and teaches:
         linear = build_linear(config, Sizes.of(data))
@@ -381,9 +389,16 @@ def _descend(
     schedule = warmup_cosine(optimizer, steps=config.epochs * steps, warmup=config.warmup)
     # Before a state is loaded, all of which it would take to the device (trainer/checkpoint.py).
     prepared = accelerator.prepare(optimizer)
-    modules = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
+    modules: dict[str, Any] = {
+        "model": model,
+        "objective": objective,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
     if accelerator.scaler is not None:
         modules["scaler"] = accelerator.scaler
+    if teacher is not None:
+        modules["teacher"] = teacher
     state = folder / STATE
     position = Position()
     if resume:

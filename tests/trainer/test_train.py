@@ -330,6 +330,32 @@ def test_the_plan_of_a_resumed_run_knows_what_was_reached(world, tiny, tmp_path)
     assert second.best_rsum is not None
 
 
+# Without the tower the model does not hold what teaches.
+@pytest.mark.parametrize("tower", [{}, {"fusion__linear": 0}], ids=["tower", "no tower"])
+def test_what_was_solved_is_not_solved_again(world, tiny, tmp_path, monkeypatch, tower):
+    config = tiny("a3vse", **LONG, **ALL_TERMS, **tower)
+    expected = whole_run(world, config, tmp_path / "whole")
+    folder = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, folder, make_logger=jsonl(folder, interrupt(), 2))
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("solved again")
+
+    for solve in ("feature_statistics", "fit_concepts", "fit_linear", "make_teacher"):
+        monkeypatch.setattr(f"trainer.train.{solve}", refuse)
+    store, begun = Watched(world.store()), []
+    monkeypatch.setattr(type(world), "store", lambda self: store)
+
+    def make_logger(plan):
+        begun.extend(store.read)
+        return jsonl(folder)(plan)
+
+    result = world.train(config, folder, resume=True, make_logger=make_logger)
+    assert begun == []
+    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_a_resumed_optimizer_counts_its_steps_in_main_memory(world, tiny, tmp_path):
     """It reads them at every step, and would wait for the GPU each time."""
