@@ -92,13 +92,26 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(
             self.regions.to(device),
-            self.image.to(device),
+            self.image.to(device, non_blocking=True),
             self.annotated,
             self.captions.to(device),
             self.semantics.to(device),
-            self.concepts.to(device),
-            self.teacher_images.to(device),
-            self.teacher_captions.to(device),
+            self.concepts.to(device, non_blocking=True),
+            self.teacher_images.to(device, non_blocking=True),
+            self.teacher_captions.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU reads by itself; a ``DataLoader`` calls it."""
+        return Batch(
+            self.regions.pin_memory(),
+            self.image.pin_memory(),
+            self.annotated,
+            self.captions.pin_memory(),
+            self.semantics.pin_memory(),
+            self.concepts.pin_memory(),
+            self.teacher_images.pin_memory(),
+            self.teacher_captions.pin_memory(),
         )
 
 

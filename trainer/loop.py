@@ -122,6 +122,8 @@ def train_steps(
             sampler=_From(position.step, len(dataset)),
             num_workers=workers,
             worker_init_fn=ignore_interruptions,
+            # Only from there does a batch go to a GPU while that still works on the last one.
+            pin_memory=device.type == "cuda",
             # Worker seeds must not be drawn from the generator that dropout uses: an interrupted
             # epoch opens its loader twice.
             generator=torch.Generator().manual_seed(epoch),
