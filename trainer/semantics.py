@@ -18,6 +18,7 @@ from weaksup.types import Float32, Int64
 Bool = npt.NDArray[np.bool_]
 
 CHUNK = 1024
+SUREST = 1.0  # Of no higher score is anything: then the evidence of all images is not read.
 MOST = 12
 """Phrases up to which words are added: of many classes the unsure ones are mostly wrong."""
 
@@ -97,6 +98,9 @@ def _words(
     store: RegionStore, rows: Int64, *, threshold: float, spoken: Set[str]
 ) -> Iterator[list[str]]:
     """For each image the words of its attributes and classes that captions use, surest first."""
+    if threshold >= SUREST:
+        yield from ([] for _ in rows)
+        return
     objects = len(store.objects)
     names = [
         next((word for word in words if word in spoken), None)
