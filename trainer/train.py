@@ -452,13 +452,19 @@ def _descend(
             if step.last or stop:
                 world.on_first(save)
             # First whether training has ended: then an interruption has come too late.
-            if config.patience and position.epoch - position.best_epoch >= config.patience:
+            if _has_ended(config, position):
                 break
             if stop:
                 raise KeyboardInterrupt
     world.on_first(state.unlink)
     best = position.best_rsum if position.best_rsum >= 0 else math.nan
     return TrainingResult(best, position.best_epoch, position.epoch)
+
+
+def _has_ended(config: TrainConfig, position: Position) -> bool:
+    """Whether there is no step left to take, or patience."""
+    waited = position.epoch - position.best_epoch
+    return position.epoch >= config.epochs or 0 < config.patience <= waited
 
 
 def _finish_epoch(
