@@ -43,6 +43,7 @@ from trainer.loop import Step, train_steps, warmup_cosine
 from trainer.models.a3vse import A3VSE
 from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
+from trainer.objectives import Objective
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
 from trainer.teacher import fit_concepts, fit_hubness, fit_linear, make_teacher
@@ -139,10 +140,19 @@ def train(
     if resume:
         # Before anything in the folder is overwritten.
         check_fingerprint(folder / STATE, fingerprint)
-    world.on_first(lambda: _begin(folder, world, config, data, description))
+    begin = partial(_begin, folder, data, description)
     validate = _validator(config, store, corpus, data, model)
     if isinstance(model, CCA):
+        world.on_first(begin)
         return world.on_first(lambda: _fit(model, config, data, folder, validate, make_logger))
+    objective = build_objective(
+        config,
+        concept_weights=torch.from_numpy(data.semantics.weights),
+        weak=data.knows_unannotated,
+    )
+    unannotated_size = _unannotated_size(objective, config, data)
+    world.on_first(lambda: _check_processes(world, config, data, unannotated_size))
+    world.on_first(begin)
     if resume:  # The state brings what was solved.
         teacher = Teacher.unread() if _has_teacher(config) else None
     else:
@@ -151,11 +161,13 @@ def train(
         world.copy_first(model)
     return _descend(
         model,
+        objective,
         config,
         data,
         folder,
         validate,
         make_logger,
+        unannotated_size=unannotated_size,
         teacher=teacher,
         accelerator=accelerator,
         resume=resume,
@@ -193,7 +205,7 @@ def _nothing_known(config: TrainConfig, data: TrainingData) -> str:
     )
 
 
-def _notes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
+def _notes(config: TrainConfig, data: TrainingData, unannotated_size: int) -> tuple[str, ...]:
     """What is left out because these data have nothing for it."""
     if config.model != "a3vse":
         return ()
@@ -202,17 +214,16 @@ def _notes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
         notes.append(f"{_nothing_known(config, data)}: fusion.objects has nothing to count")
     if config.loss.w_weak and data.unannotated and not data.knows_unannotated:
         note = f"{_nothing_known(config, data)}: loss.w_weak has nothing to learn from"
-        if not _trains_on_unannotated(config, data):
+        if not unannotated_size:
             note += ", and training steps read annotated images alone"
         notes.append(note)
     return tuple(notes)
 
 
-def _trains_on_unannotated(config: TrainConfig, data: TrainingData) -> bool:
-    """Whether a term of the loss uses un-annotated images."""
-    loss = config.loss
-    weak = loss.w_weak and data.knows_unannotated
-    return config.model == "a3vse" and bool(weak or loss.w_pseudo or loss.w_adv)
+def _unannotated_size(objective: Objective, config: TrainConfig, data: TrainingData) -> int:
+    """Un-annotated images a step: at least one, where a term reads them and there are any."""
+    wanted = config.batch_size * objective.unannotated_per_gold
+    return min(max(1, round(wanted)), data.unannotated) if wanted else 0
 
 
 def reads_unannotated(config: TrainConfig) -> bool:
@@ -220,25 +231,24 @@ def reads_unannotated(config: TrainConfig) -> bool:
     return config.model == "a3vse" and config.unannotated
 
 
-def _begin(
-    folder: Path,
-    world: World,
-    config: TrainConfig,
-    data: TrainingData,
-    description: RunDescription,
+def _check_processes(
+    world: World, config: TrainConfig, data: TrainingData, unannotated_size: int
 ) -> None:
-    """Refuse processes that would have nothing to encode, and write what the run is made from."""
+    """Refuse processes that would have nothing to encode."""
     pairs = len(data.gold_captions)
     fewest = pairs // max(1, round(pairs / config.batch_size))
-    drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), data.unannotated)
-    if drawn and _trains_on_unannotated(config, data):
-        fewest = min(fewest, drawn)
-    if config.has_epochs and fewest < world.size:
+    if unannotated_size:
+        fewest = min(fewest, unannotated_size)
+    if fewest < world.size:
         raise UsageError(
             f"{world.size} processes cannot share batches of {fewest} gold pairs or "
             "un-annotated images",
             "start fewer processes, or give the setting batch_size a higher value",
         )
+
+
+def _begin(folder: Path, data: TrainingData, description: RunDescription) -> None:
+    """Write what the run is made from."""
     folder.mkdir(parents=True, exist_ok=True)
     write_vocabulary(folder, data.vocabulary)
     description.write(folder)
@@ -341,12 +351,14 @@ def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Te
 
 def _descend(
     model: RetrievalModel,
+    objective: Objective,
     config: TrainConfig,
     data: TrainingData,
     folder: Path,
     validate: Callable[[], EvaluationResult | None],
     make_logger: Callable[[Plan], Logger],
     *,
+    unannotated_size: int,
     teacher: Teacher | None,
     accelerator: Accelerator,
     resume: bool,
@@ -354,11 +366,6 @@ def _descend(
     world: World,
 ) -> TrainingResult:
     """Gradient descent with validation, checkpoints and early stopping after every epoch."""
-    objective = build_objective(
-        config,
-        concept_weights=torch.from_numpy(data.semantics.weights),
-        weak=data.knows_unannotated,
-    )
     model.to(accelerator.device)
     if accelerator.device.type == "cuda" and not world.alone:
         # It replaces layers inside the model, and knows no CPU (docs/distributed.md).
@@ -371,7 +378,7 @@ def _descend(
             seed=config.seed,
             epoch=epoch,
             batch_size=config.batch_size,
-            unannotated_size=round(config.batch_size * objective.unannotated_per_gold),
+            unannotated_size=unannotated_size,
             max_regions=config.max_regions,
             word_drop=config.text.word_drop,
             word_removal=config.text.word_removal,
@@ -415,7 +422,7 @@ def _descend(
         total_steps=config.epochs * steps,
         start_step=start,
         best_rsum=position.best_rsum if position.best_epoch else None,
-        notes=_notes(config, data),
+        notes=_notes(config, data, unannotated_size),
     )
     save = partial(save_state, state, modules=modules, position=position, fingerprint=fingerprint)
     quiet = Loggers(())

@@ -536,6 +536,31 @@ def test_without_weak_terms_no_unannotated_image_is_in_a_step(world, tiny, tmp_p
         assert not [name for name in names if "textual" in name or "visual" in name]
 
 
+@pytest.mark.parametrize(
+    ("per_gold", "weights", "drawn"),
+    [
+        (0.1, {}, 1),
+        (0.1, {"w_gold": 0}, 1),
+        (0.1, {"w_weak": 0}, 0),
+        (0, {}, 0),
+        (1, {}, 3),
+        (100, {}, 9),
+    ],
+)
+def test_a_step_has_an_unannotated_image_where_a_term_reads_them(
+    world, tiny, tmp_path, per_gold, weights, drawn
+):
+    logger = Recorder()
+    world.train(
+        tiny("a3vse", epochs=1, unannotated_per_gold=per_gold, **weights),
+        tmp_path / "run",
+        make_logger=lambda plan: logger,
+    )
+    steps = [event for event in logger.events if event.kind == "step"]
+    assert sum(step.images for step in steps) == 10 + drawn * len(steps)
+    assert all(("loss/weak" in step.values) == bool(drawn) for step in steps)
+
+
 def test_where_every_image_is_annotated_the_terms_of_the_others_are_left_out(world, tiny, tmp_path):
     logger = Recorder()
     world.change("unannotated", readable=lambda row: False).train(
