@@ -117,7 +117,7 @@ def save_state(
 
     Args:
         path: of the state file.
-        modules: name -> object with ``state_dict`` (model, objective, optimizer, schedule).
+        modules: name -> object with ``state_dict`` (model, objective, optimizer, schedule, ...).
         position: how far the run has come.
         fingerprint: what the run was made from; resuming with anything else is refused.
 
@@ -172,7 +172,7 @@ def load_state(
         path: of the state file.
         modules: as ``save_state`` takes them; changed in place.
         fingerprint: what the run is made from now.
-        device: of the modules.
+        device: of the modules; each takes there what belongs there.
         alone: whether one process trains the run. Of several each goes on with the random state
             of the first, which is on the first GPU of its machine.
 
@@ -180,7 +180,7 @@ def load_state(
         DataError: if the file is damaged, gone, or of another version.
         UsageError: if the run was made from other data or settings.
     """
-    state = _read_state(path, device)
+    state = _read_state(path)
     _compare(path, state["fingerprint"], fingerprint)
     for name, module in modules.items():
         try:
@@ -190,8 +190,8 @@ def load_state(
                 f"{path} does not fit this version of weaksup: its {name} is another one",
                 "delete the run's folder and train it again",
             ) from error
-    torch.set_rng_state(state["random"]["torch"].cpu())
-    states = [value.cpu() for value in state["random"]["cuda"]]
+    torch.set_rng_state(state["random"]["torch"])
+    states = state["random"]["cuda"]
     if device.type == "cuda" and states and not alone:
         torch.cuda.set_rng_state(states[0], device)
     elif torch.cuda.is_available() and states:
@@ -207,7 +207,7 @@ def read_fingerprint(path: Path) -> dict[str, str]:
         DataError: if the file is damaged, or gone.
     """
     # Mapped: of a large model and its optimizer next to nothing is read.
-    state = _read_state(path, torch.device("cpu"), mapped=True)
+    state = _read_state(path, mapped=True)
     fingerprint: dict[str, str] = state["fingerprint"]
     return fingerprint
 
@@ -264,11 +264,11 @@ def _told_value(value: object) -> str:
     return "none" if value is None else json.dumps(value)
 
 
-def _read_state(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:
+def _read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     try:
-        # accelerate numbers processors as well, which torch cannot load to.
-        place = device if device.type == "cuda" else "cpu"
-        state: dict[str, Any] = torch.load(path, map_location=place, weights_only=True, mmap=mapped)
+        # Never to a GPU: an optimizer leaves the numbers of its steps where they are loaded to, and
+        # would wait for the GPU at each parameter of every step.
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is gone: another process has ended this run, or deleted it",

@@ -90,7 +90,9 @@ class LossConfig(Section):
         description="images that share concepts are positives to their overlap to this power",
     )
     unannotated_per_gold: float = Field(
-        default=0.4, ge=0, description="un-annotated images a step, for each gold pair"
+        default=0.4,
+        ge=0,
+        description="un-annotated images a step, for each gold pair: one at least, none at 0",
     )
 
 
@@ -239,6 +241,11 @@ class TrainConfig(Section):
         if not (self.unannotated or loss.w_gold or loss.w_pseudo):
             raise ValueError(
                 "unannotated = false leaves nothing to train: loss.w_gold and loss.w_pseudo are 0"
+            )
+        if not (loss.unannotated_per_gold or loss.w_gold or loss.w_pseudo):
+            raise ValueError(
+                "loss.unannotated_per_gold = 0 leaves nothing to train: loss.w_gold and "
+                "loss.w_pseudo are 0"
             )
         if not (self.fusion.network or self.fusion.linear or self.fusion.concepts):
             raise ValueError("every share of fusion is 0: there is nothing to compare")

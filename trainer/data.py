@@ -92,19 +92,32 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(
             self.regions.to(device),
-            self.image.to(device),
+            self.image.to(device, non_blocking=True),
             self.annotated,
             self.captions.to(device),
             self.semantics.to(device),
-            self.concepts.to(device),
-            self.teacher_images.to(device),
-            self.teacher_captions.to(device),
+            self.concepts.to(device, non_blocking=True),
+            self.teacher_images.to(device, non_blocking=True),
+            self.teacher_captions.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU reads by itself; a ``DataLoader`` calls it."""
+        return Batch(
+            self.regions.pin_memory(),
+            self.image.pin_memory(),
+            self.annotated,
+            self.captions.pin_memory(),
+            self.semantics.pin_memory(),
+            self.concepts.pin_memory(),
+            self.teacher_images.pin_memory(),
+            self.teacher_captions.pin_memory(),
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Teacher:
-    """A teacher's view of the training data (trainer/teacher.py).
+    """A teacher's view of the training data (trainer/teacher.py). A run's state holds it.
 
     Attributes:
         images: (N, k) float32, L2-normalised, in the order of ``TrainingData.rows``.
@@ -113,6 +126,20 @@ class Teacher:
 
     images: Float32
     captions: Float32
+
+    @classmethod
+    def unread(cls) -> Teacher:
+        """One that a state is still to be loaded into; N, G and k are 0."""
+        return cls(np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.float32))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            "images": torch.from_numpy(self.images),
+            "captions": torch.from_numpy(self.captions),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.images, self.captions = state["images"].numpy(), state["captions"].numpy()
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,15 @@ def _check_place(device: str) -> None:
             f"device {device} cannot be that of several processes",
             "use the setting device=auto or cpu",
         )
-    place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= count:
+    place, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    if not place.isdecimal():
+        raise UsageError(
+            "which GPU is this one's of several processes is not said: LOCAL_RANK is "
+            f"{place or 'not set'}",
+            "start them with torchrun or accelerate launch, set LOCAL_RANK to the number of each "
+            "on its machine, or use the setting device=cpu",
+        )
+    if int(place) >= count:
         raise UsageError(
             f"there are more processes on this machine than GPUs ({count})",
             "start one process a GPU (torchrun --nproc-per-node), or use the setting device=cpu",

@@ -37,6 +37,11 @@ class RegionInputs:
             self.mask.to(device, non_blocking=True),
         )
 
+    def pin_memory(self) -> RegionInputs:
+        return RegionInputs(
+            self.features.pin_memory(), self.boxes.pin_memory(), self.mask.pin_memory()
+        )
+
 
 def geometry(boxes: Tensor) -> Tensor:
     """x1 y1 x2 y2 and area: (B, R, 4) -> (B, R, 5)."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until the step that is under way is whole."""
+"""Ctrl-C and SIGTERM: held back until a step is whole, and nothing to the workers that read."""
 
 from __future__ import annotations
 
@@ -49,3 +49,17 @@ def deferred_interruption(*, grace: float = 0.0) -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ignore_interruptions(worker: int) -> None:
+    """Leave SIGINT and SIGTERM to the process that trains; a ``DataLoader``'s ``worker_init_fn``.
+
+    A terminal and a launcher signal the whole process group. A worker that ended by it would end
+    the step under way with an error; left alone, it ends when its loader is done with, or when it
+    has no parent any more.
+
+    Args:
+        worker: its number.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

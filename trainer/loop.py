@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from trainer.checkpoint import Position
 from trainer.data import ENCODING, Batch, BatchDataset
 from trainer.distributed import ALONE, World
+from trainer.interrupt import ignore_interruptions
 from trainer.models.base import RetrievalModel
 from trainer.objectives import Losses, Objective, Progress
 from weaksup.errors import UserError
@@ -120,6 +121,9 @@ def train_steps(
             batch_size=None,
             sampler=_From(position.step, len(dataset)),
             num_workers=workers,
+            worker_init_fn=ignore_interruptions,
+            # Only from there does a batch go to a GPU while that still works on the last one.
+            pin_memory=device.type == "cuda",
             # Worker seeds must not be drawn from the generator that dropout uses: an interrupted
             # epoch opens its loader twice.
             generator=torch.Generator().manual_seed(epoch),

@@ -77,7 +77,12 @@ class TokenBatch:
         return self.ids != PAD
 
     def to(self, device: torch.device) -> TokenBatch:
-        return TokenBatch(self.ids.to(device), self.lengths.to(device))
+        return TokenBatch(
+            self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True)
+        )
+
+    def pin_memory(self) -> TokenBatch:
+        return TokenBatch(self.ids.pin_memory(), self.lengths.pin_memory())
 
 
 def pad(sentences: Sequence[Sequence[int]]) -> TokenBatch:

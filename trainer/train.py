@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -43,6 +44,7 @@ from trainer.loop import Step, train_steps, warmup_cosine
 from trainer.models.a3vse import A3VSE
 from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
+from trainer.objectives import Objective
 from trainer.precision import resolve_precision
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
@@ -140,20 +142,34 @@ def train(
     if resume:
         # Before anything in the folder is overwritten.
         check_fingerprint(folder / STATE, fingerprint)
-    world.on_first(lambda: _begin(folder, world, config, data, description))
+    begin = partial(_begin, folder, data, description)
     validate = _validator(config, store, corpus, data, model)
     if isinstance(model, CCA):
+        world.on_first(begin)
         return world.on_first(lambda: _fit(model, config, data, folder, validate, make_logger))
-    teacher = world.on_first(lambda: _solve(model, config, data))
-    # Solved once, not by each: libraries and numbers of threads round in different ways.
-    world.copy_first(model)
+    objective = build_objective(
+        config,
+        concept_weights=torch.from_numpy(data.semantics.weights),
+        weak=data.knows_unannotated,
+    )
+    unannotated_size = _unannotated_size(objective, config, data)
+    world.on_first(lambda: _check_processes(world, config, data, unannotated_size))
+    world.on_first(begin)
+    if resume:  # The state brings what was solved.
+        teacher = Teacher.unread() if _has_teacher(config) else None
+    else:
+        teacher = world.on_first(lambda: _solve(model, config, data))
+        # Solved once, not by each: libraries and numbers of threads round in different ways.
+        world.copy_first(model)
     return _descend(
         model,
+        objective,
         config,
         data,
         folder,
         validate,
         make_logger,
+        unannotated_size=unannotated_size,
         teacher=teacher,
         accelerator=accelerator,
         resume=resume,
@@ -191,7 +207,7 @@ def _nothing_known(config: TrainConfig, data: TrainingData) -> str:
     )
 
 
-def _notes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
+def _notes(config: TrainConfig, data: TrainingData, unannotated_size: int) -> tuple[str, ...]:
     """What is left out because these data have nothing for it."""
     if config.model != "a3vse":
         return ()
@@ -200,17 +216,16 @@ def _notes(config: TrainConfig, data: TrainingData) -> tuple[str, ...]:
         notes.append(f"{_nothing_known(config, data)}: fusion.objects has nothing to count")
     if config.loss.w_weak and data.unannotated and not data.knows_unannotated:
         note = f"{_nothing_known(config, data)}: loss.w_weak has nothing to learn from"
-        if not _trains_on_unannotated(config, data):
+        if not unannotated_size:
             note += ", and training steps read annotated images alone"
         notes.append(note)
     return tuple(notes)
 
 
-def _trains_on_unannotated(config: TrainConfig, data: TrainingData) -> bool:
-    """Whether a term of the loss uses un-annotated images."""
-    loss = config.loss
-    weak = loss.w_weak and data.knows_unannotated
-    return config.model == "a3vse" and bool(weak or loss.w_pseudo or loss.w_adv)
+def _unannotated_size(objective: Objective, config: TrainConfig, data: TrainingData) -> int:
+    """Un-annotated images a step: at least one, where a term reads them and there are any."""
+    wanted = config.batch_size * objective.unannotated_per_gold
+    return min(max(1, round(wanted)), data.unannotated) if wanted else 0
 
 
 def reads_unannotated(config: TrainConfig) -> bool:
@@ -218,25 +233,24 @@ def reads_unannotated(config: TrainConfig) -> bool:
     return config.model == "a3vse" and config.unannotated
 
 
-def _begin(
-    folder: Path,
-    world: World,
-    config: TrainConfig,
-    data: TrainingData,
-    description: RunDescription,
+def _check_processes(
+    world: World, config: TrainConfig, data: TrainingData, unannotated_size: int
 ) -> None:
-    """Refuse processes that would have nothing to encode, and write what the run is made from."""
+    """Refuse processes that would have nothing to encode."""
     pairs = len(data.gold_captions)
     fewest = pairs // max(1, round(pairs / config.batch_size))
-    drawn = min(round(config.batch_size * config.loss.unannotated_per_gold), data.unannotated)
-    if drawn and _trains_on_unannotated(config, data):
-        fewest = min(fewest, drawn)
-    if config.has_epochs and fewest < world.size:
+    if unannotated_size:
+        fewest = min(fewest, unannotated_size)
+    if fewest < world.size:
         raise UsageError(
             f"{world.size} processes cannot share batches of {fewest} gold pairs or "
             "un-annotated images",
             "start fewer processes, or give the setting batch_size a higher value",
         )
+
+
+def _begin(folder: Path, data: TrainingData, description: RunDescription) -> None:
+    """Write what the run is made from."""
     folder.mkdir(parents=True, exist_ok=True)
     write_vocabulary(folder, data.vocabulary)
     description.write(folder)
@@ -317,6 +331,10 @@ def _fit(
     return TrainingResult(math.nan if result is None else result.rsum, 0, 1)
 
 
+def _has_teacher(config: TrainConfig) -> bool:
+    return config.model == "a3vse" and bool(config.loss.w_pseudo)
+
+
 def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Teacher | None:
     """What is computed before the first step: statistics, and the towers that have a closed form.
 
@@ -330,7 +348,7 @@ def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Te
         return None
     if model.concepts is not None:
         fit_concepts(model.concepts, data)
-    teaches = bool(config.loss.w_pseudo)
+    teaches = _has_teacher(config)
     linear = model.linear
     if linear is None and teaches:
         linear = build_linear(config, Sizes.of(data))
@@ -342,12 +360,14 @@ def _solve(model: RetrievalModel, config: TrainConfig, data: TrainingData) -> Te
 
 def _descend(
     model: RetrievalModel,
+    objective: Objective,
     config: TrainConfig,
     data: TrainingData,
     folder: Path,
     validate: Callable[[], EvaluationResult | None],
     make_logger: Callable[[Plan], Logger],
     *,
+    unannotated_size: int,
     teacher: Teacher | None,
     accelerator: Accelerator,
     resume: bool,
@@ -355,11 +375,6 @@ def _descend(
     world: World,
 ) -> TrainingResult:
     """Gradient descent with validation, checkpoints and early stopping after every epoch."""
-    objective = build_objective(
-        config,
-        concept_weights=torch.from_numpy(data.semantics.weights),
-        weak=data.knows_unannotated,
-    )
     model.to(accelerator.device)
     if accelerator.device.type == "cuda" and not world.alone:
         # It replaces layers inside the model, and knows no CPU (docs/distributed.md).
@@ -372,7 +387,7 @@ def _descend(
             seed=config.seed,
             epoch=epoch,
             batch_size=config.batch_size,
-            unannotated_size=round(config.batch_size * objective.unannotated_per_gold),
+            unannotated_size=unannotated_size,
             max_regions=config.max_regions,
             word_drop=config.text.word_drop,
             word_removal=config.text.word_removal,
@@ -388,9 +403,18 @@ def _descend(
         weight_decay=config.weight_decay,
     )
     schedule = warmup_cosine(optimizer, steps=config.epochs * steps, warmup=config.warmup)
-    modules = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
+    # Before a state is loaded, all of which it would take to the device (trainer/checkpoint.py).
+    prepared = accelerator.prepare(optimizer)
+    modules: dict[str, Any] = {
+        "model": model,
+        "objective": objective,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
     if accelerator.scaler is not None:
         modules["scaler"] = accelerator.scaler
+    if teacher is not None:
+        modules["teacher"] = teacher
     state = folder / STATE
     position = Position()
     if resume:
@@ -401,14 +425,13 @@ def _descend(
             device=accelerator.device,
             alone=world.alone,
         )
-    prepared = accelerator.prepare(optimizer)
     start = position.epoch * steps + position.step
     plan = Plan(
         epochs=config.epochs,
         total_steps=config.epochs * steps,
         start_step=start,
         best_rsum=position.best_rsum if position.best_epoch else None,
-        notes=_notes(config, data),
+        notes=_notes(config, data, unannotated_size),
     )
     save = partial(save_state, state, modules=modules, position=position, fingerprint=fingerprint)
     quiet = Loggers(())
@@ -445,13 +468,19 @@ def _descend(
             if step.last or stop:
                 world.on_first(save)
             # First whether training has ended: then an interruption has come too late.
-            if config.patience and position.epoch - position.best_epoch >= config.patience:
+            if _has_ended(config, position):
                 break
             if stop:
                 raise KeyboardInterrupt
     world.on_first(state.unlink)
     best = position.best_rsum if position.best_rsum >= 0 else math.nan
     return TrainingResult(best, position.best_epoch, position.epoch)
+
+
+def _has_ended(config: TrainConfig, position: Position) -> bool:
+    """Whether there is no step left to take, or patience."""
+    waited = position.epoch - position.best_epoch
+    return position.epoch >= config.epochs or 0 < config.patience <= waited
 
 
 def _finish_epoch(

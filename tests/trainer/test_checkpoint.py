@@ -161,6 +161,14 @@ def test_a_state_that_another_process_has_removed_is_not_damaged(tmp_path):
             read(tmp_path / "last.pt")
 
 
+def test_a_state_is_read_to_main_memory_whatever_the_device(state):
+    """So that an optimizer's numbers of steps stay there; a machine without a GPU can tell."""
+    found = modules(seed=1)
+    load_state(state, modules=found, fingerprint=FINGERPRINT, device=torch.device("cuda"))
+    moments = found["optimizer"].state.values()
+    assert {moment["step"].device for moment in moments} == {CPU}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what is read as Linux does")
 def test_a_fingerprint_is_read_without_the_weights(tmp_path):
     def read_bytes():

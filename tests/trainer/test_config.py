@@ -63,6 +63,15 @@ def test_errors_of_file_and_set_and_model_come_together(toml):
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize("weights", [{}, {"w_adv": "0.1"}, {"w_weak": "0", "w_adv": "1"}])
+def test_no_unannotated_images_are_refused_where_nothing_else_is_learned_from(weights):
+    with pytest.raises(UsageError, match=r"loss\.unannotated_per_gold = 0 leaves nothing"):
+        load(w_gold="0", unannotated_per_gold="0", **weights)
+    for other in ("w_gold", "w_pseudo"):
+        load(**{"w_gold": "0", "unannotated_per_gold": "0", **weights, other: "0.5"})
+    load(w_gold="0", unannotated_per_gold="0.01", **weights)
+
+
 def test_a_file_that_is_no_toml_names_the_line(toml):
     with pytest.raises(UsageError, match=r"train\.toml cannot be read as TOML: .*line 2"):
         load(None, toml("epochs = 3\nlr == 1\n"))

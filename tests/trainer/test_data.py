@@ -145,6 +145,22 @@ def test_workers_change_nothing(world):
         assert same(batch, whole[step])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_pins_the_whole_of_a_batch(world, workers):
+    # Without un-annotated images and without a teacher some tensors are empty.
+    for settings in ({}, {"unannotated_size": 0}):
+        whole = dataset(world.data(), epoch=1, **settings)
+        loader = DataLoader(whole, batch_size=None, num_workers=workers, pin_memory=True)
+        for step, batch in enumerate(loader):
+            assert same(batch, whole[step])
+            assert all(
+                value.is_pinned()
+                for name, value in flat(batch).items()
+                if value.numel() and not name.startswith("annotated")
+            )
+
+
 @pytest.mark.parametrize("batch_size", [2, 3, 4, 100])
 @pytest.mark.parametrize("epoch", [0, 5])
 def test_an_epoch_has_every_gold_caption_once(world, batch_size, epoch):

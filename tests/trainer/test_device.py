@@ -73,6 +73,17 @@ def test_what_is_no_gpu_of_one_process_alone_is_refused(chosen, monkeypatch, dev
         make_accelerator(device=device, precision="fp32", world=World(0, 3))
 
 
+@no_gpu
+@pytest.mark.parametrize(("place", "said"), [(None, "not set"), ("", "not set"), ("one", "one")])
+def test_of_several_processes_each_must_be_told_its_gpu(chosen, monkeypatch, place, said):
+    if place is None:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_RANK", place)
+    with pytest.raises(UsageError, match=f"LOCAL_RANK is {said}\n.*torchrun"):
+        make_accelerator(device="cuda", precision="fp32", world=World(0, 2))
+
+
 @pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99", pytest.param("cuda", marks=no_gpu)])
 def test_a_device_that_is_not_here(device):
     with pytest.raises(UsageError, match=device):

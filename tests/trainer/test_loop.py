@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import runpy
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,14 @@ def test_a_step_says_how_long_it_waited_for_its_batch(loop):
         waited.append(step.waited)
     assert min(waited) >= 0.2
     assert sum(waited) <= time.perf_counter() - began - 0.1 * len(waited)
+
+
+def test_for_a_processor_nothing_is_pinned(loop):
+    objective = Scripted()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's where there is nothing to pin for
+        list(loop(objective, epochs=1))
+    assert not any(batch.regions.features.is_pinned() for _, batch, *_ in objective.calls)
 
 
 def test_training_mode_is_set_anew_after_the_caller_has_evaluated(loop):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainer import semantics
+from trainer.evidence import read_evidence
 from trainer.semantics import read_semantics
 from weaksup.store import StoreItem, open_store, write_store
 from weaksup.types import STATUS_OK, Provenance, Regions
@@ -122,6 +123,22 @@ def test_classes_follow_the_objects_surest_first_by_words_that_captions_use(
 def test_unsure_classes_say_nothing(classified, threshold, said):
     found = read(classified, [0], word_threshold=threshold, spoken={"dog", "hulk"})
     assert found.phrases == [said]
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(1.0, []), (0.99, [0, 1])])
+def test_where_nothing_can_be_sure_enough_no_evidence_is_read(
+    classified, monkeypatch, threshold, expected
+):
+    found = []
+
+    def spy(store, rows):
+        found.extend(rows)
+        return read_evidence(store, rows)
+
+    monkeypatch.setattr(semantics, "read_evidence", spy)
+    said = read(classified, [0, 1], word_threshold=threshold, spoken={"dog"})
+    assert said.phrases == [["car"], ["car"]]
+    assert found == expected
 
 
 def test_what_was_not_seen_says_nothing_whatever_the_threshold(classified):

@@ -265,7 +265,7 @@ def whole_run(world, config, folder):
 
 
 @pytest.mark.parametrize("model", ["a3vse", "vse-infty", "scan"])
-@pytest.mark.parametrize("step", [1, 5, 6, 9], ids=lambda step: f"step {step}")
+@pytest.mark.parametrize("step", [1, 5, 6, 8], ids=lambda step: f"step {step}")
 def test_an_interrupted_run_goes_on_exactly(world, tiny, tmp_path, model, step):
     config = tiny(model, **LONG, **(ALL_TERMS if model == "a3vse" else {}))
     expected = whole_run(world, config, tmp_path / "whole")
@@ -328,6 +328,50 @@ def test_the_plan_of_a_resumed_run_knows_what_was_reached(world, tiny, tmp_path)
     assert (first.start_step, first.total_steps, first.best_rsum) == (0, 9, None)
     assert (second.start_step, second.total_steps, second.epochs) == (4, 9, 3)
     assert second.best_rsum is not None
+
+
+# Without the tower the model does not hold what teaches.
+@pytest.mark.parametrize("tower", [{}, {"fusion__linear": 0}], ids=["tower", "no tower"])
+def test_what_was_solved_is_not_solved_again(world, tiny, tmp_path, monkeypatch, tower):
+    config = tiny("a3vse", **LONG, **ALL_TERMS, **tower)
+    expected = whole_run(world, config, tmp_path / "whole")
+    folder = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        world.train(config, folder, make_logger=jsonl(folder, interrupt(), 2))
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("solved again")
+
+    for solve in ("feature_statistics", "fit_concepts", "fit_linear", "make_teacher"):
+        monkeypatch.setattr(f"trainer.train.{solve}", refuse)
+    store, begun = Watched(world.store()), []
+    monkeypatch.setattr(type(world), "store", lambda self: store)
+
+    def make_logger(plan):
+        begun.extend(store.read)
+        return jsonl(folder)(plan)
+
+    result = world.train(config, folder, resume=True, make_logger=make_logger)
+    assert begun == []
+    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_resumed_optimizer_counts_its_steps_in_main_memory(world, tiny, tmp_path):
+    """It reads them at every step, and would wait for the GPU each time."""
+    config = tiny("a3vse", **LONG, device="cuda")
+    for resume, step in ((False, 2), (True, 4)):
+        with pytest.raises(KeyboardInterrupt):
+            world.train(
+                config,
+                tmp_path / "run",
+                resume=resume,
+                make_logger=lambda plan, step=step: Recorder(step, interrupt()),
+            )
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    moments = state["modules"]["optimizer"]["state"].values()
+    assert {moment["step"].device.type for moment in moments} == {"cpu"}
+    assert {moment["exp_avg"].device.type for moment in moments} == {"cuda"}
 
 
 def interrupted(world, config, folder):
@@ -453,6 +497,16 @@ def test_patience_ends_a_run(world, tiny, tmp_path, scored, at):
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_last_step_of_all_comes_too_late(world, tiny, tmp_path, number):
+    config = tiny("vsepp", **LONG)
+    expected = whole_run(world, config, tmp_path / "whole")
+    folder = tmp_path / "run"
+    result = world.train(config, folder, make_logger=jsonl(folder, interrupt(number), 9))
+    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+    assert not (folder / "last.pt").exists()
+
+
 def test_without_val_images_the_last_epoch_is_the_best(world, tiny, tmp_path):
     no_val = replace(
         world,
@@ -510,6 +564,31 @@ def test_without_weak_terms_no_unannotated_image_is_in_a_step(world, tiny, tmp_p
         assert sum(event.images for event in logger.events) == expected
         names = load_file(tmp_path / str(expected) / "model.safetensors")
         assert not [name for name in names if "textual" in name or "visual" in name]
+
+
+@pytest.mark.parametrize(
+    ("per_gold", "weights", "drawn"),
+    [
+        (0.1, {}, 1),
+        (0.1, {"w_gold": 0}, 1),
+        (0.1, {"w_weak": 0}, 0),
+        (0, {}, 0),
+        (1, {}, 3),
+        (100, {}, 9),
+    ],
+)
+def test_a_step_has_an_unannotated_image_where_a_term_reads_them(
+    world, tiny, tmp_path, per_gold, weights, drawn
+):
+    logger = Recorder()
+    world.train(
+        tiny("a3vse", epochs=1, unannotated_per_gold=per_gold, **weights),
+        tmp_path / "run",
+        make_logger=lambda plan: logger,
+    )
+    steps = [event for event in logger.events if event.kind == "step"]
+    assert sum(step.images for step in steps) == 10 + drawn * len(steps)
+    assert all(("loss/weak" in step.values) == bool(drawn) for step in steps)
 
 
 def test_where_every_image_is_annotated_the_terms_of_the_others_are_left_out(world, tiny, tmp_path):

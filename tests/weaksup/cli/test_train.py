@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -219,38 +220,51 @@ def test_a_place_for_runs_that_cannot_be_written_is_wrong_usage(train, prepared)
         assert "--workspace" in err
 
 
-def start(command):
+def start(command, *, new_session=False):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "weaksup.cli", *command],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=new_session,
     )
 
 
 def terminate(process):
     process.send_signal(signal.SIGTERM)
+    wait_for_interruption(process)
+
+
+def wait_for_interruption(process):
     message = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, message
     assert "interrupted; what was done so far is kept" in message
     assert "Traceback" not in message
+
+
+@contextmanager
+def started(command, metrics, *, new_session=False):
+    """A process in the middle of training, which ends with the block."""
+    process = start(command, new_session=new_session)
+    deadline = time.monotonic() + 60
+    while not metrics.exists() or metrics.read_text().count("\n") < 8:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
 def running(prepared):
     """A process in the middle of training, and its arguments."""
     command = ["train", *TINY, "--model", "a3vse", "--epochs", "25"]
-    process = start(command)
-    metrics = prepared / "runs" / "a3vse" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not metrics.exists() or metrics.read_text().count("\n") < 8:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield process, command
-    process.kill()
-    process.wait()
+    with started(command, prepared / "runs" / "a3vse" / "metrics.jsonl") as process:
+        yield process, command
 
 
 @pytest.fixture
@@ -259,6 +273,19 @@ def interrupted(running):
     process, command = running
     terminate(process)
     return command
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_is_for_training_alone(prepared, train, number):
+    """As torchrun and a terminal send it: reading workers get it, too."""
+    command = ["train", *TINY, "--model", "a3vse", "--epochs", "25", "--set", "workers=1"]
+    metrics = prepared / "runs" / "a3vse" / "metrics.jsonl"
+    with started(command, metrics, new_session=True) as process:
+        os.killpg(process.pid, number)
+        wait_for_interruption(process)
+    code, _, err = train(*command[1:], tiny=False)
+    assert code == 0, err
+    assert f"resuming {metrics.parent}" in err
 
 
 def test_two_processes_do_not_train_one_run(running, train, prepared):
