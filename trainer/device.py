@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -24,17 +25,37 @@ def make_accelerator(*, device: str, precision: str, world: World = ALONE) -> Ac
         UsageError: if the device does not exist here, cannot do the precision, or cannot be that
             of every process.
     """
-    check_device(device=device, precision=precision)
+    precision = resolve_precision(device=device, precision=precision)
     on_cpu = _is_cpu(device)
     if not on_cpu and device != "auto":
         _choose_gpu(torch.device(device))
     if not on_cpu and not world.alone:
         _check_place(device)
-    if precision == "auto":
-        precision = "fp32" if on_cpu else _half()
     # It keeps its state for the whole process: a second run of other settings would be refused.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision)
+
+
+def resolve_precision(*, device: str, precision: str) -> str:
+    """The precision that ``make_accelerator`` trains in: ``fp32``, ``bf16`` or ``fp16``.
+
+    Args:
+        device: as for ``make_accelerator``.
+        precision: as for ``make_accelerator``.
+
+    Raises:
+        UsageError: if the device does not exist here, or cannot do the precision.
+    """
+    check_device(device=device, precision=precision)
+    if precision != "auto":
+        return precision
+    if _is_cpu(device):
+        return "fp32"
+    numbered = device != "auto" and torch.device(device).index is not None
+    with torch.cuda.device(torch.device(device)) if numbered else nullcontext():
+        # The reduced precision that the GPU has in hardware: older ones only emulate bf16.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp16"
 
 
 def choose_device(device: str) -> torch.device:
@@ -105,12 +126,6 @@ def _check_place(device: str) -> None:
             f"there are more processes on this machine than GPUs ({count})",
             "start one process a GPU (torchrun --nproc-per-node), or use the setting device=cpu",
         )
-
-
-def _half() -> str:
-    """The reduced precision that the GPU has in hardware: older ones only emulate bf16."""
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if native else "fp16"
 
 
 def _check_gpu(device: str, *, hint: str) -> None:

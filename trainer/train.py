@@ -35,7 +35,7 @@ from trainer.checkpoint import (
 )
 from trainer.config import TrainConfig
 from trainer.data import BatchDataset, Teacher, TrainingData
-from trainer.device import make_accelerator
+from trainer.device import make_accelerator, resolve_precision
 from trainer.distributed import ALONE, World
 from trainer.evaluate import EvaluationResult, choose_split, evaluate_images
 from trainer.interrupt import deferred_interruption
@@ -45,7 +45,6 @@ from trainer.models.a3vse import A3VSE
 from trainer.models.base import EmbeddingModel, RetrievalModel
 from trainer.models.cca import CCA
 from trainer.objectives import Objective
-from trainer.precision import resolve_precision
 from trainer.run import RunDescription, Towers, write_vocabulary
 from trainer.statistics import feature_statistics
 from trainer.teacher import fit_concepts, fit_hubness, fit_linear, make_teacher

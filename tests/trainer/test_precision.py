@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.device import make_accelerator
-from trainer.precision import resolve_precision
+from trainer.device import make_accelerator, resolve_precision
 from weaksup.errors import UsageError
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
