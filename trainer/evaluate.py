@@ -167,7 +167,25 @@ def evaluate_images(
     Raises:
         UsageError: if the protocol, or re-ranking, is not for such images or such a model.
     """
-    check_protocol(protocol, images=len(images))
+    found = evaluate_protocols(towers, store, images, (protocol,), rerank_options=rerank_options)
+    return found[protocol]
+
+
+def evaluate_protocols(
+    towers: TwoTowers,
+    store: RegionStore,
+    images: Sequence[CaptionedImage],
+    protocols: Sequence[ProtocolName],
+    *,
+    rerank_options: RerankOptions | None = None,
+) -> dict[str, EvaluationResult]:
+    """The same by several protocols: images and captions are embedded once.
+
+    Raises:
+        UsageError: if a protocol, or re-ranking, is not for such images or such a model.
+    """
+    for name in protocols:
+        check_protocol(name, images=len(images))
     ranked = EvaluationSet.build(store, images)
     owner = ranked.caption_image
     if isinstance(towers, PairTowers) and towers.compares_pairs:
@@ -177,39 +195,21 @@ def evaluate_images(
                 "leave --rerank away",
             )
         scores = towers.pair_scores(store, ranked.rows, ranked.captions)
-        return evaluate_scores(scores, owner, protocol=protocol)
+        return {name: evaluate_scores(scores, owner, protocol=name) for name in protocols}
     # Before the work of embedding: a model may have nothing to re-rank by.
     second = _second_scores(towers, store, ranked) if rerank_options is not None else None
     image_rows = towers.encode_images(store, ranked.rows)
     text_rows = towers.encode_texts(ranked.captions)
-    result = evaluate_embeddings(image_rows, text_rows, owner, protocol=protocol)
-    if second is None or rerank_options is None:
-        return result
-    return replace(
-        result, rerank=_rerank(image_rows, text_rows, second, owner, result, rerank_options)
-    )
-
-
-def evaluate_protocols(
-    towers: TwoTowers,
-    store: RegionStore,
-    images: Sequence[CaptionedImage],
-    protocols: Sequence[ProtocolName],
-) -> dict[str, EvaluationResult]:
-    """Encode images and their captions once, and rank them by every protocol.
-
-    Raises:
-        UsageError: if a protocol is not for such images.
-    """
-    ranked = EvaluationSet.build(store, images)
-    owner = ranked.caption_image
-    if isinstance(towers, PairTowers) and towers.compares_pairs:
-        scores = towers.pair_scores(store, ranked.rows, ranked.captions)
-        return {name: evaluate_scores(scores, owner, protocol=name) for name in protocols}
-    image_rows = towers.encode_images(store, ranked.rows)
-    text_rows = towers.encode_texts(ranked.captions)
-    return {
+    found: dict[str, EvaluationResult] = {
         name: evaluate_embeddings(image_rows, text_rows, owner, protocol=name) for name in protocols
+    }
+    if second is None or rerank_options is None:
+        return found
+    return {
+        name: replace(
+            result, rerank=_rerank(image_rows, text_rows, second, owner, result, rerank_options)
+        )
+        for name, result in found.items()
     }
 
 

@@ -82,11 +82,13 @@ class TrainingResult:
         best_rsum: on val; NaN where the captions have no val images.
         best_epoch: counted from 1; 0 for a closed-form model.
         epochs: that were run.
+        interrupted: whether a signal came too late to stop it, and what follows is to stop.
     """
 
     best_rsum: float
     best_epoch: int
     epochs: int
+    interrupted: bool = False
 
 
 def train(
@@ -473,7 +475,7 @@ def _descend(
                 raise KeyboardInterrupt
     world.on_first(state.unlink)
     best = position.best_rsum if position.best_rsum >= 0 else math.nan
-    return TrainingResult(best, position.best_epoch, position.epoch)
+    return TrainingResult(best, position.best_epoch, position.epoch, interruption.requested)
 
 
 def _has_ended(config: TrainConfig, position: Position) -> bool:

@@ -138,6 +138,8 @@ def _train(
         raise
     progress = _ended(stopwatch.progress(), result)
     progress.write(folder, fingerprint)
+    if result.interrupted:
+        raise KeyboardInterrupt
     return progress
 
 

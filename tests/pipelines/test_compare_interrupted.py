@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.compare.cell import run_cell
+from pipelines.compare.config import load_comparison
+from pipelines.compare.plan import plan_cells
+
 LONG = 'models = ["a3vse"]\nratios = [0.5]\nseeds = [0, 1]\n'
 EPOCHS = ("epochs = 1\n", "epochs = 20\n")
 
@@ -113,3 +117,35 @@ def test_a_process_that_is_killed_is_told_apart_from_a_result(start, world, comp
     assert "fewer --jobs" in message
     assert compare(path, captions=captions)[0] == 0
     assert len(world.results()) == 2
+
+
+class SignalAtTheEnd:
+    """A logger to which the user presses Ctrl-C in the last step that there is."""
+
+    def __init__(self, plan):
+        self.last = plan.total_steps
+
+    def log(self, event):
+        if event.kind == "step" and event.step == self.last:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self):
+        pass
+
+
+def test_a_signal_in_the_last_step_of_a_cell_is_not_forgotten(world, tmp_path):
+    comparison = load_comparison(world.config('models = ["vsepp"]\nratios = [0.5]\nseeds = [0]\n'))
+    (cell,), data = plan_cells(comparison), world.data(world.captions())
+    folder = tmp_path / "cell"
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(
+            cell,
+            data,
+            folder=folder,
+            protocols=["full"],
+            make_loggers=lambda plan: [SignalAtTheEnd(plan)],
+        )
+    weights = (folder / "model.safetensors").stat().st_mtime_ns
+    run_cell(cell, data, folder=folder, protocols=["full"])
+    assert (folder / "cell.json").exists()
+    assert (folder / "model.safetensors").stat().st_mtime_ns == weights

@@ -503,6 +503,8 @@ def test_a_signal_in_the_last_step_of_all_comes_too_late(world, tiny, tmp_path, 
     expected = whole_run(world, config, tmp_path / "whole")
     folder = tmp_path / "run"
     result = world.train(config, folder, make_logger=jsonl(folder, interrupt(number), 9))
+    assert result.interrupted
+    result = replace(result, interrupted=False)
     assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
     assert not (folder / "last.pt").exists()
 
