@@ -80,6 +80,7 @@ def run_ours(model: str, workspace: Workspace, clock: Clock, folder: Path) -> No
             captions=workspace.captions,
             annotations=workspace.annotations,
             provenance=store.provenance,
+            fingerprint=store.fingerprint,
             feature_size=store.feature_size,
             sources=sources(store),
         ),

@@ -94,6 +94,7 @@ def run_steps(config: TrainConfig, folder: Path, shape: Shape, watch: Stopwatch)
         captions=Path("generated"),
         annotations=Path("generated"),
         provenance=store.provenance,
+        fingerprint=store.fingerprint,
         feature_size=store.feature_size,
         sources=sources(store),
     )

@@ -242,6 +242,11 @@ class TrainConfig(Section):
             raise ValueError(
                 "unannotated = false leaves nothing to train: loss.w_gold and loss.w_pseudo are 0"
             )
+        if loss.w_adv and not (self.unannotated and loss.unannotated_per_gold):
+            raise ValueError(
+                "loss.w_adv tells annotated from un-annotated images, and none of these is read: "
+                "unannotated = false, or loss.unannotated_per_gold = 0"
+            )
         if not (loss.unannotated_per_gold or loss.w_gold or loss.w_pseudo):
             raise ValueError(
                 "loss.unannotated_per_gold = 0 leaves nothing to train: loss.w_gold and "

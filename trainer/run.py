@@ -39,7 +39,7 @@ from weaksup.types import Float32, Int64, Provenance
 from weaksup.wording import first_few
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.json"
-FORMAT, VERSION = "weaksup.run", 1
+FORMAT, VERSION = "weaksup.run", 2
 IMAGE_CHUNK, TEXT_CHUNK = 256, 512
 
 
@@ -56,6 +56,7 @@ class RunDescription:
         captions: the captions file.
         annotations: the annotations file.
         provenance: of the store: features of another origin mean nothing to the model.
+        fingerprint: of the store: of which images it is.
         feature_size: D, width of a region feature.
         sources: how many concepts each source of evidence has.
     """
@@ -65,6 +66,7 @@ class RunDescription:
     captions: Path
     annotations: Path
     provenance: Provenance
+    fingerprint: str
     feature_size: int
     sources: tuple[int, ...]
 
@@ -86,6 +88,7 @@ class RunDescription:
             "captions": noted(self.captions),
             "annotations": noted(self.annotations),
             "provenance": asdict(self.provenance),
+            "fingerprint": self.fingerprint,
             "feature_size": self.feature_size,
             "sources": list(self.sources),
         }
@@ -122,6 +125,7 @@ class RunDescription:
                 place("captions"),
                 place("annotations"),
                 Provenance(**content["provenance"]),
+                str(content["fingerprint"]),
                 int(content["feature_size"]),
                 tuple(map(int, content["sources"])),
             )
@@ -222,7 +226,7 @@ class Towers:
         if attention is None:
             raise UsageError(
                 "this model does not compare regions with words",
-                "train scan, or a3vse with a network tower, for what needs it",
+                "it needs a run of a3vse with a network tower",
             )
         contents: list[bytes] = []
         images = []

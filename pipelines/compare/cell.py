@@ -126,6 +126,7 @@ def _train(
                 captions=data.captions.resolve(),
                 annotations=annotations.resolve(),
                 provenance=store.provenance,
+                fingerprint=store.fingerprint,
                 feature_size=store.feature_size,
                 sources=sources(store),
             ),

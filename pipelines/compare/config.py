@@ -206,10 +206,9 @@ def load_comparison(path: Path) -> Comparison:
     drafts = [
         _draft(table, Layer(path.name, table), where, problems) for where, table in _tables(content)
     ]
-    configs = [
-        _settings(draft.model, {**shared, **draft.changed}, f"set of {draft.label}", problems)
-        for draft in drafts
-    ]
+    apart: dict[str, list[str]] = {}
+    configs = [_settings(draft, shared, problems, apart) for draft in drafts]
+    problems += [f"{problem} ({', '.join(labels)})" for problem, labels in apart.items()]
     problems += _disagreements(content, [draft.label for draft in drafts])
     if problems or section is None:
         raise SettingsError(problems, HINT)
@@ -285,16 +284,32 @@ def _combine(schema: type[S], layer: Layer, problems: list[str]) -> S | None:
 
 
 def _settings(
-    model: ModelName | None, values: Mapping[str, Any], source: str, problems: list[str]
+    draft: _Draft,
+    shared: Mapping[str, Any],
+    problems: list[str],
+    apart: dict[str, list[str]],
 ) -> TrainConfig | None:
-    """The training settings that some values make, or None with their problems added."""
+    """The training settings of a variant, or None with their problems added.
+
+    Args:
+        draft: the variant.
+        shared: settings of all variants, over which its own are laid.
+        problems: of its values one by one; each says where it stands.
+        apart: of values that do not fit one another: problem -> labels of the variants.
+    """
+    values, source = {**shared, **draft.changed}, f"set of {draft.label}"
     wrong = _taken(values, source)
     problems += wrong
     try:
-        config = load_config(model=model, file=None, overrides=_overrides(values), source=source)
+        config = load_config(
+            model=draft.model, file=None, overrides=_overrides(values), source=source
+        )
     except SettingsError as error:
-        # Values of all variants that do not fit one another would be told of each.
-        problems += [problem for problem in error.problems if problem not in problems]
+        placed = [problem for problem in error.problems if f"({source})" in problem]
+        problems += placed
+        for problem in error.problems:
+            if problem not in placed:
+                apart.setdefault(problem, []).append(draft.label)
         return None
     return None if wrong else config
 

@@ -109,7 +109,7 @@ def hold_out(corpus: Corpus, count: int) -> Corpus:
         raise UsageError(
             f"hold_out = {count:,} leaves none of the {len(training):,} captioned training images "
             f"of {corpus.source}",
-            "hold out fewer",
+            "hold out fewer, or name the captions that are meant with --captions",
         )
     held = set(sorted(training, key=_place)[:count])
     own_val = None if any(image.captions for image in corpus.split(TEST)) else TEST

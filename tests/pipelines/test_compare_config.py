@@ -166,6 +166,13 @@ def test_what_is_refused(load, text, message):
     assert message in problem
 
 
+def test_values_that_do_not_fit_one_another_are_told_with_their_labels(load):
+    text = 'models = ["a3vse", "vsepp"]\nset.embed_size = 510\n'
+    text += '[[variant]]\nlabel = "b"\nset.lr = 0.5\n[[variant]]\nlabel = "c"\nset.heads = 3'
+    (problem,) = problems(load, text)
+    assert problem == "regions.heads = 4 does not divide embed_size = 510 (a3vse, b)"
+
+
 @pytest.mark.parametrize("section", [ComparisonSection, VariantSection])
 @pytest.mark.parametrize(
     ("values", "message"),

@@ -205,6 +205,7 @@ class World:
                 captions=self.captions(),
                 annotations=self.folder / "annotations.json",
                 provenance=store.provenance,
+                fingerprint=store.fingerprint,
                 feature_size=store.feature_size,
                 sources=sources(store),
             ),

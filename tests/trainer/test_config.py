@@ -63,13 +63,19 @@ def test_errors_of_file_and_set_and_model_come_together(toml):
     assert error.value.exit_code == 2
 
 
-@pytest.mark.parametrize("weights", [{}, {"w_adv": "0.1"}, {"w_weak": "0", "w_adv": "1"}])
-def test_no_unannotated_images_are_refused_where_nothing_else_is_learned_from(weights):
+def test_no_unannotated_images_are_refused_where_nothing_else_is_learned_from():
     with pytest.raises(UsageError, match=r"loss\.unannotated_per_gold = 0 leaves nothing"):
-        load(w_gold="0", unannotated_per_gold="0", **weights)
+        load(w_gold="0", unannotated_per_gold="0")
     for other in ("w_gold", "w_pseudo"):
-        load(**{"w_gold": "0", "unannotated_per_gold": "0", **weights, other: "0.5"})
-    load(w_gold="0", unannotated_per_gold="0.01", **weights)
+        load(**{"w_gold": "0", "unannotated_per_gold": "0", other: "0.5"})
+    load(w_gold="0", unannotated_per_gold="0.01")
+
+
+@pytest.mark.parametrize("none", [{"unannotated": "false"}, {"unannotated_per_gold": "0"}])
+def test_the_adversary_needs_unannotated_images(none):
+    with pytest.raises(UsageError, match=r"loss\.w_adv tells annotated from un-annotated images"):
+        load(w_adv="0.1", **none)
+    load(**none)
 
 
 def test_a_file_that_is_no_toml_names_the_line(toml):

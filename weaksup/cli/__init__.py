@@ -46,6 +46,9 @@ COMMANDS = {
     "demo": "Run the whole job on generated pictures, offline.",
 }
 
+# Interrupted, these go on from where they were; the others leave nothing half done.
+RESUMABLE = ("extract", "train", "compare", "import", "demo")
+
 EXIT_DATA = DataError.exit_code
 EXIT_INTERRUPTED = 130
 
@@ -119,11 +122,13 @@ def _run(words: list[str], *, debug: bool) -> int:
         hint = f"see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
         return _fail(error.format_message(), f"{_nearest(error)} {hint}".strip(), error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        return _fail(
-            "interrupted; what was done so far is kept",
-            "run the same command again to go on from there",
-            EXIT_INTERRUPTED,
-        )
+        if words and words[0] in RESUMABLE:
+            return _fail(
+                "interrupted; what was done so far is kept",
+                "run the same command again to go on from there",
+                EXIT_INTERRUPTED,
+            )
+        return _fail("interrupted", "", EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output (`| head`) has left: nothing is wrong, and nobody listens.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

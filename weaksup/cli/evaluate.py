@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,7 @@ def command(
       weaksup evaluate --run cca --split val
       weaksup evaluate --rerank 50
     """
+    from trainer.checkpoint import STATE
     from trainer.evaluate import choose_split, evaluate_images, write_evaluation
     from trainer.reranking import RERANK_WEIGHT, RerankOptions
     from trainer.run import load_run
@@ -108,6 +110,8 @@ def command(
     rerank = None
     if top is not None:
         weight = RERANK_WEIGHT if rerank_weight is None else rerank_weight
+        if not math.isfinite(weight):  # click's range lets them pass
+            raise UsageError(f"--rerank-weight {weight} is no weight", "give one such as 0.02")
         rerank = RerankOptions(top=top, weight=weight)
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run), device=device)
@@ -118,12 +122,26 @@ def command(
         loaded.captions, loaded.folder.name, option="--captions"
     )
     regions_file = regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
-    other = _is_other(captions, loaded.captions) or _is_other(regions, loaded.regions)
     store = open_store(regions_file)
     loaded.check_store(store)
+    # A run that was copied without its workspace finds another's store where its own was.
+    other_store = store.fingerprint != loaded.description.fingerprint
+    other = other_store or _is_other(captions, loaded.captions)
+    if other_store and regions is None:
+        notices.print(
+            f"warning: {regions_file} is another store than the run {loaded.folder.name} was "
+            "trained on",
+            markup=False,
+            highlight=False,
+        )
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
     notes = [*corpus.notes, *chosen.notes]
+    if (loaded.folder / STATE).exists():
+        notes.append(
+            f"the training of the run {loaded.folder.name} has not ended: these are its best "
+            "weights so far"
+        )
     # Who asks for val knows; other data had no part in training.
     if chosen.name != split and not other and loaded.description.config.has_epochs:
         notes.append(CHOSEN_ON_VAL)

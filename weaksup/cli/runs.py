@@ -41,7 +41,7 @@ def recorded_file(path: Path, run: str, *, option: str) -> Path:
     """
     if not path.exists():
         raise DataError(
-            f"{path}, which the run {run} was trained on, is gone",
-            f"name it where it is now with {option}",
+            f"{path}, where the run {run} looks for what it was trained on, is gone",
+            f"name it where it is now with {option}; a run moves with its whole workspace",
         )
     return path

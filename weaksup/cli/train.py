@@ -170,6 +170,7 @@ def _train(
         captions=captions_file.resolve(),
         annotations=annotations.resolve(),
         provenance=store.provenance,
+        fingerprint=store.fingerprint,
         feature_size=store.feature_size,
         sources=sources(store),
     )

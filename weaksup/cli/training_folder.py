@@ -190,8 +190,14 @@ def interrupted_folder(workspace: Workspace, *, name: str | None, settings: Trai
     if interrupted:
         fitting = (folder for folder in interrupted if _is_open_to(folder, settings))
         return next(fitting, interrupted[0])
-    where = workspace.runs / name if name else workspace.runs
-    raise DataError(f"there is no interrupted run to resume in {where}", "leave --resume away")
+    others = sorted(path.parent.name for path in workspace.runs.glob(f"*/{STATE}"))
+    where = workspace.runs / name if name else f"{workspace.runs} that is named {settings.model}"
+    raise DataError(
+        f"there is no interrupted run to resume in {where}",
+        f"name the one that is meant with --name: {', '.join(others)}"
+        if others
+        else "leave --resume away",
+    )
 
 
 def _candidates(workspace: Workspace, name: str | None, model: str) -> Iterator[Path]:

@@ -50,12 +50,13 @@ class Pictures:
             **dict.fromkeys(self.test, "test"),
         }
 
-    def regions(self, path: Path, *, detector: str = "demo") -> Path:
+    def regions(self, path: Path, *, detector: str = "demo", without: int | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
+        numbers = [number for number in COMBINATIONS if number != without]
         return write_store(
             path,
-            [_item(number) for number in COMBINATIONS],
-            ids=[self.name(number) for number in COMBINATIONS],
+            [_item(number) for number in numbers],
+            ids=[self.name(number) for number in numbers],
             feature_size=4,
             attribute_slots=0,
             objects=["cat", "dog"],

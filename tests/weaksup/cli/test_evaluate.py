@@ -159,6 +159,36 @@ def test_a_copied_workspace_reads_its_own_store(workspace, capsys, tmp_path):
     assert report(copy, "test")["regions_file"] == str(copy / "regions.h5")
 
 
+def test_a_run_without_its_workspace_does_not_pass_off_another_store_as_its_own(
+    workspace, evaluate, pictures, tmp_path
+):
+    home = tmp_path / "other"
+    shutil.copytree(workspace / "runs/cca-0", home / "runs/cca-0")
+    code, out, err = evaluate("--run", home / "runs/cca-0")
+    assert (code, out) == (3, "")
+    assert f"{home / 'regions.h5'}, where the run cca-0 looks for what it was trained on" in err
+    assert "a run moves with its whole workspace" in err
+    pictures.regions(home / "regions.h5", without=1)
+    code, out, err = evaluate("--run", home / "runs/cca-0")
+    assert code == 0, err
+    assert f"{home / 'regions.h5'} is another store than the run cca-0 was trained on" in err
+    assert not (home / "runs/cca-0/evaluation-test.json").exists()
+    assert (home / "runs/cca-0/evaluation-test-other.json").exists()
+
+
+@pytest.mark.parametrize("weight", ["nan", "inf", "-1"])
+def test_a_weight_that_is_none_is_refused(evaluate, weight):
+    code, out, err = evaluate("--rerank", 5, "--rerank-weight", weight)
+    assert (code, out) == (2, "")
+    assert "--rerank-weight" in err
+
+
+def test_what_has_not_ended_says_so(workspace, evaluate):
+    assert "has not ended" not in evaluate()[2]
+    (workspace / "runs/cca-0/last.pt").touch()
+    assert "note: the training of the run cca-0 has not ended: these are its best" in evaluate()[2]
+
+
 def test_own_data_by_name_are_own_data(workspace, evaluate, tmp_path):
     code, out, err = evaluate(
         *("--captions", tmp_path / "captions.csv", "--regions", workspace / "regions.h5")

@@ -36,6 +36,7 @@ def describe(tmp_path):
             captions=tmp_path / "captions.csv",
             annotations=tmp_path / "annotations.json",
             provenance=Provenance("test", "0" * 64, {}),
+            fingerprint="0" * 64,
             feature_size=4,
             sources=(2, 1),
         )
@@ -167,7 +168,12 @@ def test_without_an_interrupted_run_there_is_none_to_resume(workspace, describe,
     for name, where in ((None, workspace.runs), ("a3vse", workspace.runs / "a3vse")):
         with pytest.raises(DataError) as caught:
             interrupted_folder(workspace, name=name, settings=describe().config)
-        assert caught.value.message == f"there is no interrupted run to resume in {where}"
+        assert caught.value.message.startswith(f"there is no interrupted run to resume in {where}")
+        assert caught.value.hint == "leave --resume away"
+    leave("mine", "interrupted")
+    with pytest.raises(DataError) as caught:
+        interrupted_folder(workspace, name=None, settings=describe().config)
+    assert caught.value.hint == "name the one that is meant with --name: mine"
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
