@@ -75,7 +75,8 @@ if [ -n "$QUICK" ]; then
     demo=(--scenes 60 --epochs 1)
 else
     tests=(tests/trainer/test_device.py tests/trainer/test_loop.py tests/trainer/test_checkpoint.py
-        tests/trainer/test_train.py tests/weaksup/detectors/test_torchvision.py
+        tests/trainer/test_train.py tests/trainer/test_train_weights.py
+        tests/weaksup/detectors/test_torchvision.py
         tests/weaksup/detectors/test_detectron2.py tests/weaksup/detectors/test_torchvision_features.py)
     training=(--images 20000 --steps 100 --workers "$WORKERS")
     coco=(--images 123287 --steps 300 --workers "$WORKERS")

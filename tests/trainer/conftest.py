@@ -215,6 +215,13 @@ class World:
             world=processes,
         )
 
+    @staticmethod
+    def learnt(folder: Path) -> dict[str, bytes]:
+        """What training learnt, byte by byte; ``config.json`` has paths in it."""
+        return {
+            name: (folder / name).read_bytes() for name in ("model.safetensors", "vocabulary.json")
+        }
+
 
 def _item(row: Row) -> StoreItem:
     if not row.readable:

@@ -1,10 +1,9 @@
-"""Whole runs of tiny models: what reaches the weights, what is the same again, what is resumed."""
+"""Whole runs of tiny models: how they are resumed, what is kept of them, what is logged."""
 
 from __future__ import annotations
 
 import json
 import math
-import operator
 import os
 import signal
 from dataclasses import replace
@@ -14,8 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import trainer
-from trainer.config import MODEL_NAMES
 from trainer.evaluate import evaluate_images
 from trainer.logging import JsonlLogger
 from trainer.loop import DivergedError
@@ -24,11 +21,6 @@ from weaksup.errors import DataError, UsageError
 
 # Every term of the objective and every source of random numbers.
 ALL_TERMS = {"w_weak": 0.5, "w_adv": 0.1, "w_pseudo": 0.3}
-
-
-def files(folder):
-    """What training learnt, byte by byte; ``config.json`` has paths in it."""
-    return {name: (folder / name).read_bytes() for name in ("model.safetensors", "vocabulary.json")}
 
 
 class Recorder:
@@ -44,189 +36,6 @@ class Recorder:
 
     def close(self):
         self.closed += 1
-
-
-# ------------------------------------------------------------------------------------------- leaks
-
-
-def other_features(row):
-    return row.features[::-1] * 3 + 100
-
-
-def other_concepts(row):
-    return np.where(row.objects < 0, -1, (row.objects + 1) % 6).astype(np.int32)
-
-
-def other_captions(row):
-    return tuple(f"wholly new {number}" for number in range(5))
-
-
-OTHER = {"features": other_features, "objects": other_concepts, "captions": other_captions}
-
-
-def dropped_captions(row):
-    kept = [text if place in row.kept else "wholly new" for place, text in enumerate(row.captions)]
-    return (*kept, "one more")
-
-
-def trained(world, config, tmp_path, name):
-    world.train(config, tmp_path / name)
-    return files(tmp_path / name)
-
-
-@pytest.fixture
-def once(tiny):
-    # One epoch: with more of them, validation may choose another one.
-    def make(model):
-        terms = ALL_TERMS if model == "a3vse" else {}
-        return tiny(model, epochs=1, semantics__attributes=True, **terms)
-
-    return make
-
-
-@pytest.mark.parametrize("model", MODEL_NAMES)
-@pytest.mark.parametrize(
-    ("part", "change"),
-    [
-        ("val", OTHER),
-        ("test", OTHER),
-        ("unannotated", {"captions": other_captions}),
-        ("annotated", {"captions": dropped_captions}),
-    ],
-    ids=["val", "test", "captions of un-annotated images", "captions that are not kept"],
-)
-def test_what_training_may_not_see_changes_no_byte(world, once, tmp_path, model, part, change):
-    before = trained(world, once(model), tmp_path, "before")
-    assert before == trained(world.change(part, **change), once(model), tmp_path, "after")
-
-
-@pytest.mark.parametrize("model", [name for name in MODEL_NAMES if name != "a3vse"])
-def test_unannotated_images_change_no_byte_of_a_baseline(world, once, tmp_path, model):
-    before = trained(world, once(model), tmp_path, "before")
-    changed = world.change("unannotated", **OTHER)
-    assert before == trained(changed, once(model), tmp_path, "after")
-
-
-def test_of_what_the_detector_names_baselines_learn_nothing_and_the_linear_tower_does(
-    world, tiny, tmp_path
-):
-    changed = world.change("annotated", objects=other_concepts)
-
-    store = world.store()
-    sentences = [caption for row in world.rows for caption in row.captions]
-    linear_alone = {"fusion__network": 0, "fusion__concepts": 0, "hubness__weight": 0}
-
-    def similarities(place, config, name):
-        trained(place, config, tmp_path, name)
-        run = load_run(tmp_path / name)
-        return run.encode_images(store) @ run.encode_texts(sentences).T
-
-    for model, weight, same in (("cca", 1, True), ("a3vse", 0, True), ("a3vse", 1, False)):
-        config = tiny(model, epochs=1, **linear_alone, fusion__objects=weight)
-        found = [
-            similarities(place, config, f"{model}-{weight}-{number}")
-            for number, place in enumerate((world, changed))
-        ]
-        assert np.allclose(*found, atol=1e-4) == same, (model, weight)
-
-
-@pytest.mark.parametrize("ablation", [{}, {"fusion__concepts": 0, "fusion__objects": 0}])
-def test_unannotated_images_that_are_left_out_change_no_byte(world, tiny, tmp_path, ablation):
-    config = tiny("a3vse", epochs=1, unannotated=False, **ablation)
-    before = trained(world, config, tmp_path, "before")
-    changed = world.change("unannotated", **OTHER)
-    assert before == trained(changed, config, tmp_path, "after")
-
-
-def test_without_weak_pairs_unannotated_images_stay_in_the_banks(world, tiny, tmp_path):
-    config = tiny("a3vse", epochs=1, w_weak=0, w_pseudo=0, w_adv=0)
-    before = trained(world, config, tmp_path, "before")
-    changed = world.change("unannotated", **OTHER)
-    assert before != trained(changed, config, tmp_path, "after")
-
-
-@pytest.mark.parametrize("model", MODEL_NAMES)
-@pytest.mark.parametrize("change", ["captions", "features"])
-def test_what_training_may_see_changes_the_weights(world, once, tmp_path, model, change):
-    """The tests above can fail: the same comparison finds a difference where there must be one."""
-
-    def one_caption(row):
-        return (f"{row.captions[0]} cat", *row.captions[1:])
-
-    make = {"captions": one_caption, "features": other_features}[change]
-    before = trained(world, once(model), tmp_path, "before")
-    after = trained(world.change("annotated", **{change: make}), once(model), tmp_path, "after")
-    assert before["model.safetensors"] != after["model.safetensors"]
-
-
-@pytest.mark.parametrize("change", ["features", "objects"])
-def test_a3vse_learns_from_unannotated_images(world, once, tmp_path, change):
-    before = trained(world, once("a3vse"), tmp_path, "before")
-    changed = world.change("unannotated", **{change: OTHER[change]})
-    after = trained(changed, once("a3vse"), tmp_path, "after")
-    assert before["model.safetensors"] != after["model.safetensors"]
-
-
-@pytest.mark.parametrize("model", MODEL_NAMES)
-def test_held_out_rows_are_read_for_validation_alone(world, once, tmp_path, monkeypatch, model):
-    """Every read of the store but those of validation."""
-    read, validating = [], []
-
-    def spy_on(reader):
-        real = operator.attrgetter(reader)(trainer)
-
-        def spy(store, rows, **settings):
-            if not validating:
-                read.extend(store.ids[row] for row in rows)
-            return real(store, rows, **settings)
-
-        monkeypatch.setattr(f"trainer.{reader}", spy)
-
-    def validate(*arguments):
-        validating.append(True)
-        result = evaluate_images(*arguments)
-        validating.clear()
-        return result
-
-    monkeypatch.setattr("trainer.train.evaluate_images", validate)
-    for reader in (
-        *(f"{module}.read_regions" for module in ("data", "statistics", "teacher")),
-        *(f"{module}.read_evidence" for module in ("evidence", "semantics", "teacher")),
-        *(f"{module}.read_objects" for module in ("evidence", "teacher")),
-    ):
-        spy_on(reader)
-    trained(world, once(model), tmp_path, "run")
-    expected = ("annotated", "unannotated") if model == "a3vse" else ("annotated",)
-    assert set(read) == world.ids(*expected)
-
-
-def test_no_marker_is_in_the_vocabulary_of_the_run(world, once, tmp_path):
-    trained(world, once("a3vse"), tmp_path, "run")
-    words = json.loads((tmp_path / "run" / "vocabulary.json").read_text())["words"]
-    assert not [word for word in words if "marker" in word or "heldout" in word]
-    assert "kept1" in words
-
-
-# ------------------------------------------------------------------------------------- determinism
-
-
-@pytest.mark.parametrize("model", MODEL_NAMES)
-def test_the_same_seed_gives_the_same_bytes(world, tiny, tmp_path, model):
-    config = tiny(model, **(ALL_TERMS if model == "a3vse" else {}))
-    first = trained(world, config, tmp_path, "first")
-    torch.rand(7)  # whatever was drawn before
-    assert first == trained(world, config, tmp_path, "second")
-    other = trained(world, config.model_copy(update={"seed": 1}), tmp_path, "third")
-    # A closed form has nothing to draw.
-    assert (first == other) == (model == "cca")
-
-
-def test_workers_change_no_byte(world, tiny, tmp_path):
-    first, second = (
-        trained(world, tiny("a3vse", epochs=1, workers=n, **ALL_TERMS), tmp_path, str(n))
-        for n in (0, 2)
-    )
-    assert first == second
 
 
 # ------------------------------------------------------------------------------------------ resume
@@ -261,7 +70,7 @@ LONG = {"epochs": 3, "patience": 0}
 
 def whole_run(world, config, folder):
     result = world.train(config, folder, make_logger=jsonl(folder))
-    return files(folder), (folder / "metrics.jsonl").read_text(), result
+    return world.learnt(folder), (folder / "metrics.jsonl").read_text(), result
 
 
 @pytest.mark.parametrize("model", ["a3vse", "vse-infty", "scan"])
@@ -276,7 +85,7 @@ def test_an_interrupted_run_goes_on_exactly(world, tiny, tmp_path, model, step):
     # Another process would be in any state.
     torch.manual_seed(1234)
     result = world.train(config, folder, resume=True, make_logger=jsonl(folder))
-    found = files(folder), (folder / "metrics.jsonl").read_text(), result
+    found = world.learnt(folder), (folder / "metrics.jsonl").read_text(), result
     assert found == expected
     assert not (folder / "last.pt").exists()
 
@@ -295,7 +104,7 @@ def test_interrupted_again_and_again(world, tiny, tmp_path):
                 make_logger=jsonl(folder, interrupt(number), step),
             )
     result = world.train(config, folder, resume=True, make_logger=jsonl(folder))
-    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+    assert (world.learnt(folder), (folder / "metrics.jsonl").read_text(), result) == expected
 
 
 def test_a_process_that_was_killed_goes_on_from_the_last_epoch(world, tiny, tmp_path):
@@ -311,7 +120,7 @@ def test_a_process_that_was_killed_goes_on_from_the_last_epoch(world, tiny, tmp_
     with pytest.raises(Killed):
         world.train(config, folder, make_logger=jsonl(folder, kill, 5))
     result = world.train(config, folder, resume=True, make_logger=jsonl(folder))
-    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+    assert (world.learnt(folder), (folder / "metrics.jsonl").read_text(), result) == expected
 
 
 def test_the_plan_of_a_resumed_run_knows_what_was_reached(world, tiny, tmp_path):
@@ -353,7 +162,7 @@ def test_what_was_solved_is_not_solved_again(world, tiny, tmp_path, monkeypatch,
 
     result = world.train(config, folder, resume=True, make_logger=make_logger)
     assert begun == []
-    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+    assert (world.learnt(folder), (folder / "metrics.jsonl").read_text(), result) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -389,7 +198,7 @@ def test_a_run_of_anything_else_is_not_resumed_and_left_as_it_is(world, tiny, tm
     elif what == "annotations":
         world = world.change("annotated", kept=lambda row: (0,))
     elif what == "captions":
-        world = world.change("test", captions=other_captions)
+        world = world.change("test", captions=lambda row: ("wholly new",) * 5)
     else:
         world = world.change(
             "val",
@@ -414,7 +223,7 @@ def test_a_run_goes_on_with_another_number_of_workers(world, tiny, tmp_path):
     expected = whole_run(world, tiny("vsepp", **LONG), tmp_path / "whole")[0]
     interrupted(world, tiny("vsepp", **LONG), tmp_path / "run")
     world.train(tiny("vsepp", **LONG, workers=1), tmp_path / "run", resume=True)
-    assert files(tmp_path / "run") == expected
+    assert world.learnt(tmp_path / "run") == expected
 
 
 def test_a_run_goes_on_in_its_own_precision_alone(world, tiny, tmp_path):
@@ -471,7 +280,7 @@ def test_the_best_weights_are_kept(world, tiny, tmp_path, scored):
         world.train(
             tiny("vsepp", epochs=3), folder, make_logger=lambda plan: Recorder(6, interrupt())
         )
-    assert files(folder) == files(tmp_path / "three")
+    assert world.learnt(folder) == world.learnt(tmp_path / "three")
 
 
 def test_a_worse_score_after_resuming_does_not_replace_the_best(world, tiny, tmp_path, scored):
@@ -479,10 +288,10 @@ def test_a_worse_score_after_resuming_does_not_replace_the_best(world, tiny, tmp
     config, folder = tiny("vsepp", epochs=3), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         world.train(config, folder, make_logger=lambda plan: Recorder(7, interrupt()))
-    best = files(folder)
+    best = world.learnt(folder)
     result = world.train(config, folder, resume=True)
     assert (result.best_epoch, result.best_rsum, result.epochs) == (2, 30.0, 3)
-    assert files(folder) == best
+    assert world.learnt(folder) == best
 
 
 @pytest.mark.parametrize("at", [None, 9])
@@ -505,7 +314,7 @@ def test_a_signal_in_the_last_step_of_all_comes_too_late(world, tiny, tmp_path, 
     result = world.train(config, folder, make_logger=jsonl(folder, interrupt(number), 9))
     assert result.interrupted
     result = replace(result, interrupted=False)
-    assert (files(folder), (folder / "metrics.jsonl").read_text(), result) == expected
+    assert (world.learnt(folder), (folder / "metrics.jsonl").read_text(), result) == expected
     assert not (folder / "last.pt").exists()
 
 
