@@ -24,7 +24,7 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.places import check_place
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import recorded_file, run_folder, run_store
 from weaksup.errors import DataError, UsageError
 from weaksup.types import SPLITS, TEST, TRAIN
 from weaksup.wording import counted
@@ -102,7 +102,6 @@ def command(
     from trainer.reranking import RERANK_WEIGHT, RerankOptions
     from trainer.run import load_run
     from weaksup.corpora import match_ids, read_corpus
-    from weaksup.store import open_store
 
     out, notices = stdout(), stderr()
     if top is None and rerank_weight is not None:
@@ -121,19 +120,10 @@ def command(
     captions_file = captions or recorded_file(
         loaded.captions, loaded.folder.name, option="--captions"
     )
-    regions_file = regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
-    store = open_store(regions_file)
+    store = run_store(loaded, regions, notices)
     loaded.check_store(store)
-    # A run that was copied without its workspace finds another's store where its own was.
     other_store = store.fingerprint != loaded.description.fingerprint
     other = other_store or _is_other(captions, loaded.captions)
-    if other_store and regions is None:
-        notices.print(
-            f"warning: {regions_file} is another store than the run {loaded.folder.name} was "
-            "trained on",
-            markup=False,
-            highlight=False,
-        )
     corpus = match_ids(read_corpus(captions_file), store.ids)
     chosen = choose_split(corpus, store, split)
     notes = [*corpus.notes, *chosen.notes]
@@ -157,7 +147,7 @@ def command(
     report = {
         **result.report(split=chosen.name, model=loaded.model_name, run=loaded.folder.name),
         "captions_file": str(captions_file.resolve()),
-        "regions_file": str(regions_file.resolve()),
+        "regions_file": str(store.path.resolve()),
     }
     written = loaded.folder / f"evaluation-{chosen.name}{'-other' if other else ''}.json"
     _show(out, result, loaded, chosen.name)

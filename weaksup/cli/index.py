@@ -21,7 +21,7 @@ from weaksup.cli.options import (
 )
 from weaksup.cli.places import check_place
 from weaksup.cli.process import alone_in, terminated_is_interrupted
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import run_folder, run_store
 from weaksup.errors import UsageError
 from weaksup.workspace import Workspace
 
@@ -76,7 +76,6 @@ def command(
     """
     from trainer.index import write_index
     from trainer.run import load_run
-    from weaksup.store import open_store
 
     if add and regions is None:
         raise UsageError("--add needs the store of the new images", "name it with --regions FILE")
@@ -85,11 +84,10 @@ def command(
     # Such as a colleague's: before the work.
     check_place(
         loaded.folder,
-        hint="mend the permissions, or copy that folder and name the copy with --run",
+        hint="mend the permissions, or copy that folder and name the copy with --run, "
+        "and the store with --regions",
     )
-    store = open_store(
-        regions or recorded_file(loaded.regions, loaded.folder.name, option="--regions")
-    )
+    store = run_store(loaded, regions, stderr())
     began = time.monotonic()
     with terminated_is_interrupted(), alone_in(loaded.folder, doing="working in"):
         index = _make(loaded, store, kind=kind, add=add)

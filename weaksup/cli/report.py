@@ -16,7 +16,7 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.places import Place, check_place
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import recorded_file, run_folder, run_store
 from weaksup.files import write_atomically
 from weaksup.types import SPLITS, TEST
 from weaksup.workspace import Workspace
@@ -60,14 +60,13 @@ def command(
     from pipelines.report.collect import collect
     from pipelines.report.page import render
     from trainer.run import load_run
-    from weaksup.store import open_store
 
     console = stdout()
     workspace = Workspace.open(workspace_folder)
     loaded = load_run(run_folder(workspace, run))
     name = loaded.folder.name
     captions_file = captions or recorded_file(loaded.captions, name, option="--captions")
-    store = open_store(regions or recorded_file(loaded.regions, name, option="--regions"))
+    store = run_store(loaded, regions, stderr())
     loaded.check_store(store)
     path = out or loaded.folder / "report.html"
     check_place(path, option="--out")

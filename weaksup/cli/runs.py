@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from weaksup.errors import DataError, UsageError, did_you_mean
 from weaksup.workspace import Workspace, require_trained
+
+if TYPE_CHECKING:
+    from trainer.run import Run
+    from weaksup.store import RegionStore
 
 
 def run_folder(workspace: Workspace, given: str | None) -> Path:
@@ -45,3 +52,32 @@ def recorded_file(path: Path, run: str, *, option: str) -> Path:
             f"name it where it is now with {option}; a run moves with its whole workspace",
         )
     return path
+
+
+def run_store(
+    run: Run, given: Path | None, notices: Console, *, option: str = "--regions"
+) -> RegionStore:
+    """The store that is named, or the run's own; a warning says if another is in its place.
+
+    That is what a run finds that was copied without its workspace, or whose store was made anew.
+
+    Args:
+        run: loaded.
+        given: by the option; None for the run's own.
+        notices: takes the warning.
+        option: by which a store can be named.
+
+    Raises:
+        DataError: if it is gone, or no region store.
+    """
+    from weaksup.store import open_store
+
+    name = run.folder.name
+    store = open_store(given or recorded_file(run.regions, name, option=option))
+    if given is None and store.fingerprint != run.description.fingerprint:
+        notices.print(
+            f"warning: {store.path} is another store than the run {name} was trained on",
+            markup=False,
+            highlight=False,
+        )
+    return store

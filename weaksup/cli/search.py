@@ -24,7 +24,7 @@ from weaksup.cli.options import (
     workspace_option,
 )
 from weaksup.cli.places import Place, check_place
-from weaksup.cli.runs import recorded_file, run_folder
+from weaksup.cli.runs import recorded_file, run_folder, run_store
 from weaksup.errors import DataError, UsageError
 from weaksup.images import locate_image
 from weaksup.wording import counted, decimals
@@ -159,14 +159,11 @@ def _check(*, text: str | None, image: str | None, find: str, form: str, out: Pa
 def _index(run: Run, *, captions: bool) -> Index:
     """The run's index, or one that is made for this search alone."""
     from trainer.index import build_index, has_index, open_index
-    from weaksup.store import open_store
 
     run.embedding_model()
     if has_index(run):
         return open_index(run)
-    store = open_store(
-        recorded_file(run.regions, run.folder.name, option="--regions of `weaksup index`")
-    )
+    store = run_store(run, None, stderr(), option="--regions of `weaksup index`")
     stderr().print(
         f"note: the run {run.folder.name} has no index: embedding "
         f"{counted(len(store), 'image')} first",

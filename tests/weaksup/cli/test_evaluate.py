@@ -176,6 +176,21 @@ def test_a_run_without_its_workspace_does_not_pass_off_another_store_as_its_own(
     assert (home / "runs/cca-0/evaluation-test-other.json").exists()
 
 
+@pytest.mark.parametrize("words", [("index",), ("report",), ("search", "dark cat")])
+def test_every_command_that_ranks_says_which_store_is_not_the_run_s(
+    workspace, capsys, pictures, words
+):
+    warning = f"warning: {workspace / 'regions.h5'} is another store than the run cca-0 was"
+    for other in (False, True):
+        if other:  # made anew, of other pictures
+            (workspace / "regions.h5").unlink()
+            pictures.regions(workspace / "regions.h5", without=1)
+        code, _, err = called(capsys, *words, "--run", "cca-0")
+        assert code == 0, err
+        assert err.count(warning) == other
+        shutil.rmtree(workspace / "runs/cca-0/index", ignore_errors=True)
+
+
 @pytest.mark.parametrize("weight", ["nan", "inf", "-1"])
 def test_a_weight_that_is_none_is_refused(evaluate, weight):
     code, out, err = evaluate("--rerank", 5, "--rerank-weight", weight)
